@@ -1,0 +1,325 @@
+import { damonError } from './errors.ts'
+import {
+  type ClientFrame,
+  type ClientPartFrame,
+  frameNumbers,
+  type HubFrame,
+  type HubPartFrame,
+  type MessageFrame,
+  type ReplyFrame,
+  type RequestFrame,
+  replyVerdicts,
+  type SendFrame,
+  type VerdictFrame,
+  verdicts,
+} from './frames.ts'
+import { checkControl, type Side } from './schema.ts'
+
+// damon.v1, big-endian. Every frame: type u8, flags u8. Then by type:
+//   send     number u32, to u8, event u8; to, event, payload
+//   request  number u32, deadline u32, quorum u16, to u8, event u8; to, event, payload
+//   reply    number u32, verdict u8, code u8, session 8 bytes, request u32; code, payload
+//   message  origin u32, seq u48, number u32, session 8 bytes, deadline u32, to u8, from u8, event u8; to, from, event, payload
+//   verdict  origin u32, seq u48, request u32, session 8 bytes, verdict u8, code u8, from u8; code, from, payload
+//   part     as reply from a client, as verdict from the hub
+//   others   length u32 of a JSON object; the object, payload
+const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16 } as const
+
+const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 27, control: 6 } as const
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+const typeNames: Record<Side, (string | undefined)[]> = { client: [], hub: [] }
+for (const side of ['client', 'hub'] as const)
+  for (const [name, number] of Object.entries(frameNumbers[side])) typeNames[side][number] = name
+
+class Writer {
+  readonly bytes: Uint8Array
+  #at: number
+
+  constructor(size: number, headroom: number) {
+    this.bytes = new Uint8Array(headroom + size)
+    this.#at = headroom
+  }
+  u8(value: number) {
+    this.bytes[this.#at++] = value
+  }
+  u16(value: number) {
+    this.u8(value >>> 8)
+    this.u8(value)
+  }
+  u32(value: number) {
+    this.u16(value >>> 16)
+    this.u16(value)
+  }
+  u48(value: number) {
+    this.u16(Math.floor(value / 2 ** 32))
+    this.u32(value)
+  }
+  hex(text: string) {
+    for (let i = 0; i < 16; i += 2) this.u8(Number.parseInt(text.slice(i, i + 2), 16))
+  }
+  ascii(text: string) {
+    for (let i = 0; i < text.length; i++) this.u8(text.charCodeAt(i))
+  }
+  raw(bytes: Uint8Array) {
+    this.bytes.set(bytes, this.#at)
+    this.#at += bytes.length
+  }
+}
+
+class Reader {
+  readonly #bytes: Uint8Array
+  #at = 0
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+  }
+  u8(): number {
+    const value = this.#bytes[this.#at++]
+    if (value === undefined) throw damonError('bad_frame', 'The frame is too short.')
+    return value
+  }
+  u16(): number {
+    return this.u8() * 0x100 + this.u8()
+  }
+  u32(): number {
+    return this.u16() * 0x10000 + this.u16()
+  }
+  u48(): number {
+    return this.u16() * 2 ** 32 + this.u32()
+  }
+  hex(): string {
+    let text = ''
+    for (let i = 0; i < 8; i++) text += this.u8().toString(16).padStart(2, '0')
+    return text
+  }
+  ascii(length: number): string {
+    let text = ''
+    for (let i = 0; i < length; i++) {
+      const byte = this.u8()
+      if (byte < 0x20 || byte > 0x7e)
+        throw damonError('bad_frame', 'A name holds a character that is not printable ASCII.')
+      text += String.fromCharCode(byte)
+    }
+    return text
+  }
+  raw(length: number): Uint8Array {
+    if (this.#at + length > this.#bytes.length) throw damonError('bad_frame', 'The frame is too short.')
+    this.#at += length
+    return this.#bytes.subarray(this.#at - length, this.#at)
+  }
+  rest(): Uint8Array {
+    return this.#bytes.subarray(this.#at)
+  }
+}
+
+function flags(frame: { again?: boolean; any?: boolean; bytes?: boolean; late?: boolean; request?: unknown }): number {
+  return (
+    (frame.again ? flag.again : 0) |
+    (frame.any ? flag.any : 0) |
+    (frame.bytes ? flag.bytes : 0) |
+    (frame.late ? flag.late : 0) |
+    (frame.request === true ? flag.request : 0)
+  )
+}
+
+function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Array {
+  const request = frame.type === 'request'
+  const size = (request ? sizes.request : sizes.send) + frame.to.length + frame.event.length + frame.payload.length
+  const out = new Writer(size, headroom)
+  out.u8(frameNumbers.client[frame.type])
+  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes }))
+  out.u32(frame.number)
+  if (request) {
+    out.u32(frame.deadline)
+    out.u16(frame.quorum)
+  }
+  out.u8(frame.to.length)
+  out.u8(frame.event.length)
+  out.ascii(frame.to)
+  out.ascii(frame.event)
+  out.raw(frame.payload)
+  return out.bytes
+}
+
+function encodeReply(frame: ReplyFrame | ClientPartFrame, headroom: number): Uint8Array {
+  const code = frame.type === 'reply' ? frame.code : ''
+  const out = new Writer(sizes.reply + code.length + frame.payload.length, headroom)
+  out.u8(frameNumbers.client[frame.type])
+  out.u8(flags({ again: frame.again, bytes: frame.bytes }))
+  out.u32(frame.number)
+  out.u8(frame.type === 'reply' ? replyVerdicts.indexOf(frame.verdict) : 0)
+  out.u8(code.length)
+  out.hex(frame.session)
+  out.u32(frame.request)
+  out.ascii(code)
+  out.raw(frame.payload)
+  return out.bytes
+}
+
+function encodeMessage(frame: MessageFrame, headroom: number): Uint8Array {
+  const size = sizes.message + frame.to.length + frame.from.length + frame.event.length + frame.payload.length
+  const out = new Writer(size, headroom)
+  out.u8(frameNumbers.hub.message)
+  out.u8(flags(frame))
+  out.u32(frame.origin)
+  out.u48(frame.seq)
+  out.u32(frame.number)
+  out.hex(frame.session)
+  out.u32(frame.deadline)
+  out.u8(frame.to.length)
+  out.u8(frame.from.length)
+  out.u8(frame.event.length)
+  out.ascii(frame.to)
+  out.ascii(frame.from)
+  out.ascii(frame.event)
+  out.raw(frame.payload)
+  return out.bytes
+}
+
+function encodeVerdict(frame: VerdictFrame | HubPartFrame, headroom: number): Uint8Array {
+  const code = frame.type === 'verdict' ? frame.code : ''
+  const out = new Writer(sizes.verdict + code.length + frame.from.length + frame.payload.length, headroom)
+  out.u8(frameNumbers.hub[frame.type])
+  out.u8(flags({ again: frame.again, bytes: frame.bytes, late: frame.late }))
+  out.u32(frame.origin)
+  out.u48(frame.seq)
+  out.u32(frame.request)
+  out.hex(frame.session)
+  out.u8(frame.type === 'verdict' ? verdicts.indexOf(frame.verdict) : 0)
+  out.u8(code.length)
+  out.u8(frame.from.length)
+  out.ascii(code)
+  out.ascii(frame.from)
+  out.raw(frame.payload)
+  return out.bytes
+}
+
+function encodeControl(
+  side: Side,
+  frame: { type: string; payload?: Uint8Array | undefined },
+  headroom: number,
+): Uint8Array {
+  const { type, payload, ...fields } = frame
+  const meta = encoder.encode(JSON.stringify(fields))
+  const out = new Writer(sizes.control + meta.length + (payload?.length ?? 0), headroom)
+  out.u8((frameNumbers[side] as Record<string, number>)[type] ?? 0)
+  out.u8(0)
+  out.u32(meta.length)
+  out.raw(meta)
+  if (payload) out.raw(payload)
+  return out.bytes
+}
+
+/** Encodes a client's frame as `damon.v1`. */
+export function encodeClientFrame(frame: ClientFrame): Uint8Array {
+  if (frame.type === 'send' || frame.type === 'request') return encodeSend(frame, 0)
+  if (frame.type === 'reply' || frame.type === 'part') return encodeReply(frame, 0)
+  return encodeControl('client', frame, 0)
+}
+
+/** Encodes a frame of the hub as `damon.v1`, behind `headroom` unused bytes for the WebSocket header. */
+export function encodeHubFrame(frame: HubFrame, headroom = 0): Uint8Array {
+  if (frame.type === 'message') return encodeMessage(frame, headroom)
+  if (frame.type === 'verdict' || frame.type === 'part') return encodeVerdict(frame, headroom)
+  return encodeControl('hub', frame, headroom)
+}
+
+function decodeControl(side: Side, type: string, input: Reader): Record<string, unknown> {
+  const meta = input.raw(input.u32())
+  const payload = input.rest()
+  let fields: unknown
+  try {
+    fields = JSON.parse(decoder.decode(meta))
+  } catch (cause) {
+    throw damonError('bad_frame', `The fields of ${type} are not JSON.`, { cause })
+  }
+  return { type, ...checkControl(side, type, fields), payload }
+}
+
+/**
+ * Decodes a client's `damon.v1` frame. The payload is a view on the input.
+ * @throws DamonError `bad_frame` or `bad_field`
+ */
+export function decodeClientFrame(bytes: Uint8Array): ClientFrame {
+  const input = new Reader(bytes)
+  const number = input.u8()
+  const type = typeNames.client[number]
+  const bits = input.u8()
+  const again = (bits & flag.again) !== 0
+  const binary = (bits & flag.bytes) !== 0
+  if (type === 'send' || type === 'request') {
+    const any = (bits & flag.any) !== 0
+    const sendNumber = input.u32()
+    const wants = type === 'request' ? { deadline: input.u32(), quorum: input.u16() } : undefined
+    const toLength = input.u8()
+    const eventLength = input.u8()
+    const to = input.ascii(toLength)
+    const event = input.ascii(eventLength)
+    const common = { number: sendNumber, again, any, bytes: binary, to, event, payload: input.rest() }
+    return wants ? { type: 'request', ...common, ...wants } : { type: 'send', ...common }
+  }
+  if (type === 'reply' || type === 'part') {
+    const replyNumber = input.u32()
+    const verdict = replyVerdicts[input.u8()]
+    const codeLength = input.u8()
+    const session = input.hex()
+    const request = input.u32()
+    const code = input.ascii(codeLength)
+    const common = { number: replyNumber, again, bytes: binary, session, request, payload: input.rest() }
+    if (type === 'part') return { type, ...common }
+    if (verdict === undefined)
+      throw damonError('bad_field', 'reply.verdict: is none a receiver may give.', { field: 'verdict' })
+    return { type, ...common, verdict, code }
+  }
+  if (type === undefined) throw damonError('bad_frame', `Unknown frame type ${number}.`)
+  return decodeControl('client', type, input) as unknown as ClientFrame
+}
+
+/**
+ * Decodes a frame of the hub from `damon.v1`. The payload is a view on the input.
+ * @throws DamonError `bad_frame` or `bad_field`
+ */
+export function decodeHubFrame(bytes: Uint8Array): HubFrame {
+  const input = new Reader(bytes)
+  const number = input.u8()
+  const type = typeNames.hub[number]
+  const bits = input.u8()
+  const again = (bits & flag.again) !== 0
+  const binary = (bits & flag.bytes) !== 0
+  const late = (bits & flag.late) !== 0
+  if (type === 'message') {
+    const head = {
+      origin: input.u32(),
+      seq: input.u48(),
+      number: input.u32(),
+      session: input.hex(),
+      deadline: input.u32(),
+    }
+    const toLength = input.u8()
+    const fromLength = input.u8()
+    const eventLength = input.u8()
+    const to = input.ascii(toLength)
+    const from = input.ascii(fromLength)
+    const event = input.ascii(eventLength)
+    const request = (bits & flag.request) !== 0
+    const any = (bits & flag.any) !== 0
+    return { type, again, any, bytes: binary, late, request, ...head, to, from, event, payload: input.rest() }
+  }
+  if (type === 'verdict' || type === 'part') {
+    const head = { origin: input.u32(), seq: input.u48(), request: input.u32(), session: input.hex() }
+    const verdict = verdicts[input.u8()]
+    const codeLength = input.u8()
+    const fromLength = input.u8()
+    const code = input.ascii(codeLength)
+    const from = input.ascii(fromLength)
+    const common = { again, bytes: binary, late, ...head, from, payload: input.rest() }
+    if (type === 'part') return { type, ...common }
+    if (verdict === undefined) throw damonError('bad_field', 'verdict.verdict: is not known.', { field: 'verdict' })
+    return { type, ...common, verdict, code }
+  }
+  if (type === undefined) throw damonError('bad_frame', `Unknown frame type ${number}.`)
+  return decodeControl('hub', type, input) as unknown as HubFrame
+}
