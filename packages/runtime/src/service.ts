@@ -32,6 +32,8 @@ export interface ServiceContext<Shape extends ConfigShape> {
   resources: AsyncDisposableStack
   /** Aborted when the service shall end; `start` MUST give up on it. */
   stopping: AbortSignal
+  /** Aborted by a second signal to a service that drains: it MUST stop waiting for others and close what it has. */
+  hurry: AbortSignal
 }
 
 /** What a started service tells. */
@@ -50,10 +52,12 @@ export interface ReadyMessage {
 /**
  * Runs a service until SIGTERM, SIGINT or the loss of the parent's IPC channel, and exits the process: 0 after an orderly
  * end, 1 after an error, a second signal or a shutdown longer than SHUTDOWN_MS, 78 if the configuration is not valid.
+ * A service that `drains`, whose end waits for others, is hurried by the second signal; the third ends it.
  */
 export async function runService<Shape extends ConfigShape>(service: {
   name: string
   config: Shape
+  drains?: boolean
   start: (context: ServiceContext<Shape>) => Promise<Started>
 }): Promise<never> {
   const wish = stopWish()
@@ -72,8 +76,14 @@ export async function runService<Shape extends ConfigShape>(service: {
       process.exit(1)
     }, config.SHUTDOWN_MS)
   })
-  wish.onSecond(() => {
-    log.fatal('stopped by a second signal')
+  const hurry = new AbortController()
+  wish.onRepeat(() => {
+    if (service.drains && !hurry.signal.aborted) {
+      log.warn('hurried by a second signal')
+      hurry.abort('a second signal')
+      return
+    }
+    log.fatal('stopped by a repeated signal')
     process.exit(1)
   })
   const registry = createRegistry(service.name)
@@ -92,7 +102,7 @@ export async function runService<Shape extends ConfigShape>(service: {
     })
     resources.use(health)
     log.info({ metrics: health.url }, 'starting')
-    const context = { config, log, registry, checks, resources, stopping: wish.signal }
+    const context = { config, log, registry, checks, resources, stopping: wish.signal, hurry: hurry.signal }
     const started = await startOrFail(service.start, context).catch((error) => {
       log.fatal({ err: error }, 'cannot start')
       failed = true
@@ -140,11 +150,11 @@ function readConfigOrExit<Shape extends ConfigShape>(shape: Shape): Config<Shape
   }
 }
 
-/** The wish to stop, listened for from the first moment; `second` is another signal after the echo of the first. */
+/** The wish to stop, listened for from the first moment; `repeat` is another signal after the echo of the one before. */
 function stopWish() {
   const controller = new AbortController()
   const { promise, resolve } = Promise.withResolvers<void>()
-  let second = () => {}
+  let repeat = () => {}
   let since = 0
   const stop = (reason: string) => {
     if (controller.signal.aborted) return
@@ -153,7 +163,10 @@ function stopWish() {
     resolve()
   }
   const onSignal = (name: NodeJS.Signals) => {
-    if (controller.signal.aborted && performance.now() - since > echoMs) second()
+    if (controller.signal.aborted && performance.now() - since > echoMs) {
+      since = performance.now()
+      repeat()
+    }
     stop(name)
   }
   process.on('SIGTERM', onSignal)
@@ -166,8 +179,8 @@ function stopWish() {
     signal: controller.signal,
     promise,
     stop,
-    onSecond(listener: () => void) {
-      second = listener
+    onRepeat(listener: () => void) {
+      repeat = listener
     },
   }
 }

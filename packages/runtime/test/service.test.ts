@@ -108,7 +108,19 @@ describe('a service', () => {
     await probe.ready()
     const repeat = setInterval(() => probe.child.kill('SIGTERM'), 50)
     expect(await probe.closed.finally(() => clearInterval(repeat))).toBe(1)
-    expect(probe.messages()).toContain('stopped by a second signal')
+    expect(probe.messages()).toContain('stopped by a repeated signal')
+  })
+
+  it('only hurries at the second signal when it drains, and exits 0', async () => {
+    const probe = spawnProbe({ PROBE: 'draining', SHUTDOWN_MS: '600000' })
+    await probe.ready()
+    probe.child.kill('SIGTERM')
+    await probe.says('waiting for others')
+    const repeat = setInterval(() => probe.child.kill('SIGTERM'), 50)
+    await probe.says('hurried by a second signal')
+    clearInterval(repeat)
+    expect(await probe.closed).toBe(0)
+    expect(probe.messages().slice(-3)).toEqual(['closed second', 'closed first', 'stopped'])
   })
 
   it('exits 1 when closing takes longer than SHUTDOWN_MS', async () => {
