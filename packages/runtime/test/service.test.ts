@@ -31,7 +31,8 @@ function spawnProbe(env: Record<string, string>) {
   children.push(child)
   let output = ''
   let onOutput = () => {}
-  for (const stream of [child.stdout, child.stderr]) {
+  const streams = [child.stdout!, child.stderr!]
+  for (const stream of streams) {
     stream.setEncoding('utf8').on('data', (text) => {
       output += text
       onOutput()
@@ -43,7 +44,7 @@ function spawnProbe(env: Record<string, string>) {
       .filter((line) => line.startsWith('{'))
       .map((line) => JSON.parse(line))
   // Not 'close' of the child: it never comes once this side has disconnected.
-  const ends = [once(child, 'exit'), once(child.stdout, 'close'), once(child.stderr, 'close')]
+  const ends = [once(child, 'exit'), ...streams.map((stream) => once(stream, 'close'))]
   const closed = Promise.all(ends).then(() => child.exitCode)
   return {
     child,
