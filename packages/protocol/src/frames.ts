@@ -58,7 +58,14 @@ export const clientControl = {
   /** Withdraws a request: what is still open becomes `not_needed`. */
   cancel: z.object({ request: u32 }),
   /** Payload: the value. `lease`: it lives while its owner's session does. `expect`: compare and set; 0 = must not exist. */
-  put: z.object({ id, key, lease: z.optional(z.boolean()), expect: z.optional(revision) }),
+  put: z.object({
+    id,
+    key,
+    lease: z.optional(z.boolean()),
+    expect: z.optional(revision),
+    /** The generation this writer last owned: refused when another has owned the record since. */
+    generation: z.optional(revision),
+  }),
   /** Payload: the new value of a leased record that this session owns. */
   patch: z.object({ id, key }),
   drop: z.object({ id, key, reason: z.optional(text(limits.reasonBytes)), expect: z.optional(revision) }),
@@ -77,7 +84,8 @@ const entry = z.object({
   /** `put`: set or changed; `suspect`: its owner is gone, in grace; `drop`: it ended. */
   change: z.enum(['put', 'suspect', 'drop']),
   revision,
-  generation: u32,
+  /** The revision at which its present owner got it: a later owner's is higher. */
+  generation: revision,
   leased: z.boolean(),
   /** Bytes of this entry's value in the frame's payload, which holds them one after another. */
   size: u32,
@@ -144,7 +152,7 @@ export const hubControl = {
     seq: z.optional(u48),
     id: z.optional(id),
     revision: z.optional(revision),
-    generation: z.optional(u32),
+    generation: z.optional(revision),
     positions: z.optional(z.array(position)),
   }),
   /** `digests`: per watch id, what its watcher must have at `revision`. */

@@ -1,0 +1,111 @@
+import { connect, type Socket } from 'node:net'
+import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
+import { type CallName, type Calls, type PrimaryMessage, receive, send } from './embedded/wire.ts'
+import type { Store, StoreEvents } from './store.ts'
+
+/** How long a call to the primary may take, ms. */
+const callMs = 1_000
+
+/** Bus and store of a hub on one machine: the primary keeps both, a Unix socket leads to it. */
+export interface ClusterBackbone extends AsyncDisposable {
+  readonly bus: Bus
+  readonly store: Store
+}
+
+class Line {
+  readonly #socket: Socket
+  readonly #open = new Map<
+    number,
+    { resolve: (value: never) => void; reject: (error: Error) => void; timer: NodeJS.Timeout }
+  >()
+  #last = 0
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+  }
+
+  call<Name extends CallName>(name: Name, ...args: Calls[Name]['args']): Promise<Calls[Name]['result']> {
+    if (this.#socket.destroyed) return Promise.reject(new BusError('unavailable'))
+    const id = ++this.#last
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#open.delete(id)
+        reject(new BusError('unavailable', new Error(`${name} was not answered within ${callMs} ms.`)))
+      }, callMs)
+      this.#open.set(id, { resolve: resolve as (value: never) => void, reject, timer })
+      send(this.#socket, { kind: 'call', id, name, args })
+    })
+  }
+
+  settle(id: number, value: unknown, error: string | undefined): void {
+    const open = this.#open.get(id)
+    if (!open) return
+    this.#open.delete(id)
+    clearTimeout(open.timer)
+    if (error === undefined) open.resolve(value as never)
+    else open.reject(error === 'fenced' ? new BusError('fenced') : new BusError('unavailable', new Error(error)))
+  }
+
+  broke(): void {
+    for (const { reject, timer } of this.#open.values()) {
+      clearTimeout(timer)
+      reject(new BusError('unavailable'))
+    }
+    this.#open.clear()
+  }
+}
+
+/** Connects this worker to its primary. The line's end is final: the primary is gone, and so is the worker. */
+export async function openCluster(path: string, arrive: Arrive, events: StoreEvents): Promise<ClusterBackbone> {
+  const socket = connect(path)
+  const line = new Line(socket)
+  const admitted = await new Promise<{ origin: number; epoch: string }>((resolve, reject) => {
+    socket.once('error', reject)
+    receive<PrimaryMessage>(socket, (message) => {
+      if (message.kind === 'batch') arrive(message.batch, message.stamp)
+      else if (message.kind === 'result') line.settle(message.id, message.value, message.error)
+      else if (message.kind === 'change') events.change(message.change)
+      else if (message.kind === 'gone') events.gone(message.sessions)
+      else resolve(message)
+    })
+  })
+  socket.on('error', () => undefined)
+  socket.on('close', () => {
+    line.broke()
+    events.reachable(false)
+  })
+  events.reachable(true)
+  return {
+    bus: {
+      origin: admitted.origin,
+      append: (batches: Batch[], freeze: string[]): Promise<Member[][]> => line.call('append', batches, freeze),
+      subscribe: async (channel) => {
+        await line.call('subscribe', channel)
+      },
+      unsubscribe: (channel) => void line.call('unsubscribe', channel).catch(() => undefined),
+    },
+    store: {
+      epoch: admitted.epoch,
+      openSession: (entry) => line.call('openSession', entry),
+      join: (session, channel) => line.call('join', session, channel),
+      leave: async (session, channel) => void (await line.call('leave', session, channel)),
+      endSession: async (session, how) => void (await line.call('endSession', session, how)),
+      pick: (channel) => line.call('pick', channel),
+      absent: (sessions) => line.call('absent', sessions),
+      put: (put) => line.call('put', put),
+      patch: (owner, key, value) => line.call('patch', owner, key, value),
+      drop: (drop) => line.call('drop', drop),
+      snapshot: () => line.call('snapshot'),
+      renew: () => line.call('renew'),
+      sweep: async () => void (await line.call('sweep')),
+    },
+    async [Symbol.asyncDispose]() {
+      if (socket.destroyed) return
+      await new Promise<void>((resolve) => {
+        socket.once('close', () => resolve())
+        socket.end()
+        setTimeout(() => socket.destroy(), 100).unref()
+      })
+    },
+  }
+}

@@ -1,0 +1,57 @@
+/** A frame as it goes to the sockets: WebSocket header and `damon.v1` bytes, the same for all receivers. */
+export interface BusFrame {
+  /** The origin's own number of it. */
+  seq: number
+  /** Its origin delivered it to its own members already, before it was on the bus. */
+  fast: boolean
+  bytes: Buffer
+}
+
+/** What one origin put on one channel in one tick. */
+export interface Batch {
+  channel: string
+  origin: number
+  /** The origin's previous number on this channel, 0 for none: a subscriber that has not seen it has a hole. */
+  prev: number
+  frames: BusFrame[]
+}
+
+/** A member of a channel at the moment a request froze it. */
+export interface Member {
+  session: string
+  /** `SERVICE/INSTANCE`. */
+  subject: string
+}
+
+/** Why an append was not confirmed: `unavailable` may have happened, `fenced` has not and never will. */
+export class BusError extends Error {
+  override readonly name = 'BusError'
+  readonly code: 'unavailable' | 'fenced'
+
+  constructor(code: 'unavailable' | 'fenced', cause?: unknown) {
+    super(code === 'fenced' ? 'This origin was fenced.' : 'The bus did not confirm in time.', { cause })
+    this.code = code
+  }
+}
+
+/**
+ * Carries what workers dispatch to the workers that hold the receivers, and keeps it in a log.
+ * A channel is an address (`all`, `group/G`, `client/S/I`) or `session/ID`.
+ */
+export interface Bus {
+  /** This worker's number, never used before. */
+  readonly origin: number
+
+  /**
+   * MUST append to the origin's log and publish, both or neither, in order, before it resolves. MUST answer with the
+   * members of each channel of `freeze`, taken in the same atomic step. MUST reject with BusError.
+   */
+  append(batches: Batch[], freeze: string[]): Promise<Member[][]>
+
+  /** MUST resolve only after every later append to the channel will arrive. */
+  subscribe(channel: string): Promise<void>
+  unsubscribe(channel: string): void
+}
+
+/** Where a bus brings what was appended. `stamp` rises with every append of any origin. */
+export type Arrive = (batch: Batch, stamp: number) => void

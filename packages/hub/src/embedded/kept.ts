@@ -1,0 +1,62 @@
+import { DatabaseSync } from 'node:sqlite'
+import type { StoredRecord } from '../store.ts'
+
+/** Keeps what must survive the primary: kept records and the counters. */
+export interface Kept extends Disposable {
+  load(): { revision: number; origin: number; records: StoredRecord[] }
+  /** MUST be on disk when it returns. */
+  put(record: StoredRecord): void
+  drop(key: string): void
+  /** No revision up to this one may be used by a later process. */
+  reserve(revision: number): void
+  /** No origin up to this one may be used again. */
+  origin(number: number): void
+}
+
+/** Kept records in a SQLite file; `:memory:` keeps them as long as the process. */
+export function openKept(file: string): Kept {
+  const db = new DatabaseSync(file)
+  db.exec(`
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, value BLOB, revision INTEGER, generation INTEGER) STRICT;
+    CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER) STRICT;
+  `)
+  const set = db.prepare('INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
+  const get = db.prepare('SELECT value FROM counter WHERE name = ?')
+  const upsert = db.prepare('INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)')
+  const remove = db.prepare('DELETE FROM record WHERE key = ?')
+  const counter = (name: string) => Number(get.get(name)?.value ?? 0)
+  return {
+    load() {
+      const records = db.prepare('SELECT key, value, revision, generation FROM record').all()
+      return {
+        revision: counter('revision'),
+        origin: counter('origin'),
+        records: records.map((row) => ({
+          key: String(row.key),
+          value: Buffer.from(row.value as Uint8Array),
+          revision: Number(row.revision),
+          generation: Number(row.generation),
+          leased: false,
+          state: 'live' as const,
+        })),
+      }
+    },
+    put(record) {
+      upsert.run(record.key, record.value, record.revision, record.generation)
+    },
+    drop(key) {
+      remove.run(key)
+    },
+    reserve(revision) {
+      set.run('revision', revision)
+    },
+    origin(number) {
+      set.run('origin', number)
+    },
+    [Symbol.dispose]() {
+      db.close()
+    },
+  }
+}

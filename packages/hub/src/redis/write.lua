@@ -1,0 +1,56 @@
+-- Puts, patches or drops a record; the rules stand in embedded/state.ts too, and one contract test holds both.
+-- KEYS: revision, records, values, suspects, session of the owner, and the prefix of all keys of the hub
+-- ARGV: what ('put' | 'patch' | 'drop'), owner, subject, key, leased (1 | 0), expect (or ''), generation (or ''), reason, value
+local prefix = KEYS[6]
+local what, owner, subject, key = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local leased = ARGV[5] == '1'
+local text = redis.call('HGET', KEYS[2], key)
+local old = text and cjson.decode(text)
+local live = old and old.leased and old.state == 'live'
+
+local function tell(change, value)
+  redis.call('PUBLISH', prefix .. 'change', cjson.encode(change) .. '\n' .. (value or ''))
+end
+
+if what ~= 'put' and not old then return { 'not_found' } end
+if what == 'patch' then
+  if not live or old.owner ~= owner then return { 'not_owner' } end
+else
+  if ARGV[6] ~= '' and tonumber(ARGV[6]) ~= (old and old.revision or 0) then return { 'conflict' } end
+  if old and ARGV[7] ~= '' and old.generation > tonumber(ARGV[7]) then return { 'conflict' } end
+  if live and old.owner ~= owner and old.subject ~= subject then return { 'not_owner' } end
+  if what == 'put' and leased and redis.call('EXISTS', KEYS[5]) == 0 then return { 'disconnected' } end
+end
+
+local revision = redis.call('INCR', KEYS[1])
+if what == 'drop' then
+  redis.call('HDEL', KEYS[2], key)
+  redis.call('HDEL', KEYS[3], key)
+  redis.call('ZREM', KEYS[4], key)
+  if old.owner ~= '' then redis.call('SREM', prefix .. 'leases:' .. old.owner, key) end
+  tell({ change = 'drop', key = key, revision = revision, reason = ARGV[8] })
+  return { 'ok', revision, old.generation }
+end
+
+local record
+if what == 'patch' then
+  record = old
+  record.revision = revision
+else
+  local same = old and old.leased == leased and (old.owner == owner or not leased)
+  record = {
+    revision = revision,
+    generation = same and old.generation or revision,
+    leased = leased,
+    state = 'live',
+    owner = leased and owner or '',
+    subject = subject,
+  }
+  if old and old.owner ~= '' then redis.call('SREM', prefix .. 'leases:' .. old.owner, key) end
+  if leased then redis.call('SADD', prefix .. 'leases:' .. owner, key) end
+  redis.call('ZREM', KEYS[4], key)
+end
+redis.call('HSET', KEYS[2], key, cjson.encode(record))
+redis.call('HSET', KEYS[3], key, ARGV[9])
+tell({ change = 'put', key = key, revision = revision, generation = record.generation, leased = record.leased }, ARGV[9])
+return { 'ok', revision, record.generation }

@@ -1,0 +1,21 @@
+import { createLogger } from '@damon/runtime/logger'
+import { openCluster } from '../src/bus-cluster.ts'
+import { openKept } from '../src/embedded/kept.ts'
+import { serveEmbedded } from '../src/embedded/server.ts'
+import { backboneContract } from './backbone-contract.ts'
+import { recorder } from './recorder.ts'
+
+backboneContract(async () => {
+  const log = createLogger({ service: 'test', level: 'silent' })
+  const server = await serveEmbedded({ kept: openKept(':memory:'), graceMs: 300, log })
+  return {
+    async worker() {
+      const record = recorder()
+      return { ...record, ...(await openCluster(server.path, record.arrive, record.events)) }
+    },
+    async bury(worker) {
+      server.endWorker(worker.bus.origin)
+    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  }
+})

@@ -1,0 +1,23 @@
+import { startRedis } from '@damon/testkit/redis-server'
+import { endRedisWorker, openRedis } from '../src/bus-redis.ts'
+import { ScriptedRedis } from '../src/redis/client.ts'
+import { backboneContract } from './backbone-contract.ts'
+import { recorder } from './recorder.ts'
+
+backboneContract(async () => {
+  const server = await startRedis()
+  const options = { url: server.url, prefix: 'test:', graceMs: 300 }
+  const control = new ScriptedRedis(server.url, 'test-primary')
+  await control.redis.connect()
+  return {
+    async worker() {
+      const record = recorder()
+      return { ...record, ...(await openRedis(options, record.arrive, record.events)) }
+    },
+    bury: (worker) => endRedisWorker(control, options, worker.bus.origin),
+    async [Symbol.asyncDispose]() {
+      control.redis.disconnect()
+      await server[Symbol.asyncDispose]()
+    },
+  }
+})
