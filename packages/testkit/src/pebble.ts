@@ -21,9 +21,12 @@ export interface Pebble extends AsyncDisposable {
 
 /**
  * Starts pebble (`-strict`) with pebble-challtestsrv. One nonce in five is refused, authorizations are never reused.
- * `lifetimeSeconds` is that of its certificates, 90 days where nothing is said. Rejects when they are not installed.
+ * `lifetimeSeconds` is that of its certificates, 90 days where nothing is said; it issues nothing for `blocked` names.
+ * Rejects when the programs are not installed.
  */
-export async function startPebble(options: { lifetimeSeconds?: number } = {}): Promise<Pebble> {
+export async function startPebble(
+  options: { lifetimeSeconds?: number; blocked?: readonly string[] } = {},
+): Promise<Pebble> {
   await using started = new AsyncDisposableStack()
   const folder = started.use(await temporaryFolder())
   const dns = started.use(await startDnsServer())
@@ -41,6 +44,7 @@ export async function startPebble(options: { lifetimeSeconds?: number } = {}): P
       privateKey: file('key.pem'),
       httpPort,
       tlsPort,
+      domainBlocklist: options.blocked ?? [],
       certificateValidityPeriod: options.lifetimeSeconds ?? 90 * 24 * 3600,
     }
     await writeFile(file('pebble.json'), JSON.stringify({ pebble: config }))

@@ -1,0 +1,74 @@
+import { counter, gauge } from '@damon/runtime/metrics'
+import type { StoredCertificate } from './shelf.ts'
+
+/** How far a certificate has come with one reader; each stage includes those before it. */
+export interface ReaderStage {
+  certificate: string
+  /** SERVICE/READER */
+  reader: string
+  /** The current certificate lies sealed in the reader's record. */
+  delivered: boolean
+  /** The reader has seen its own server serve the current certificate. */
+  served: boolean
+}
+
+/** What certs tells Prometheus. */
+export interface Metrics {
+  scheduled(id: string, current: StoredCertificate | undefined, nextAttempt: number): void
+  attempt(id: string, result: string): void
+  delivered(id: string): void
+  readerRefused(code: string): void
+  stages(stages: readonly ReaderStage[]): void
+}
+
+/** Registers the metrics of this service. */
+export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
+  const labelNames = ['certificate' as const]
+  const expiry = gauge(registry, {
+    name: 'damon_certificate_expiry_timestamp_seconds',
+    help: 'When the current certificate ends, 0 while there is none.',
+    labelNames,
+  })
+  const renewal = gauge(registry, {
+    name: 'damon_certificate_next_attempt_timestamp_seconds',
+    help: 'When the certificate is ordered next.',
+    labelNames,
+  })
+  const attempts = counter(registry, {
+    name: 'damon_certificate_attempts_total',
+    help: 'Finished attempts to have a certificate issued, by result: issued, or the code of the error.',
+    labelNames: ['certificate', 'result'],
+  })
+  const deliveries = counter(registry, {
+    name: 'damon_certificate_deliveries_total',
+    help: 'Envelopes sealed and put for a reader.',
+    labelNames,
+  })
+  const refused = counter(registry, {
+    name: 'damon_certificate_readers_refused_total',
+    help: 'Reader records that were refused, by code.',
+    labelNames: ['code'],
+  })
+  const stage = gauge(registry, {
+    name: 'damon_certificate_reader_stage',
+    help: 'Whether the current certificate has reached this stage with this reader: issued, delivered, served.',
+    labelNames: ['certificate', 'reader', 'stage'],
+  })
+  return {
+    scheduled(certificate, current, nextAttempt) {
+      expiry.set({ certificate }, (current?.notAfter ?? 0) / 1000)
+      renewal.set({ certificate }, nextAttempt / 1000)
+    },
+    attempt: (certificate, result) => attempts.inc({ certificate, result }),
+    delivered: (certificate) => deliveries.inc({ certificate }),
+    readerRefused: (code) => refused.inc({ code }),
+    stages(stages) {
+      stage.reset()
+      for (const { certificate, reader, delivered, served } of stages) {
+        stage.set({ certificate, reader, stage: 'issued' }, 1)
+        stage.set({ certificate, reader, stage: 'delivered' }, delivered ? 1 : 0)
+        stage.set({ certificate, reader, stage: 'served' }, served ? 1 : 0)
+      }
+    },
+  }
+}
