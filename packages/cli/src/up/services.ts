@@ -1,0 +1,71 @@
+import { fileURLToPath } from 'node:url'
+import type { Home } from '../home.ts'
+import type { ConnectionName } from './connections.ts'
+import type { ServiceSpec } from './service-process.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Variables of the system that every service gets. */
+const common = /^(PATH|HOME|TZ|LANG|LC_\w+|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|LOG_LEVEL)$/
+/** Variables of one service that are handed on; what `damon up` sets itself is not among them. */
+const own = {
+  hub: /^(HUB_(WORKERS|HEARTBEAT_MS|LEASE_GRACE_MS|BUS_KEY)|REDIS_URL)(_FILE)?$/,
+  certs: /^$/,
+  sidecar: /^(LAVALINK_(URL|PASSWORD)|NODE_(ID|ADDRESS|PORT|SECURE|REGION)|POLL_MS|DRAIN_MS)(_FILE)?$/,
+} as const
+
+/** The hub, on loopback with keys of this home. */
+export function hubSpec(home: Home, env: Environment, options: { port: number; aud: string }): ServiceSpec {
+  return {
+    name: 'hub',
+    script: script('hub'),
+    env: (last) => ({
+      HUB_WORKERS: '2',
+      ...chosen(env, own.hub),
+      HUB_HOST: '127.0.0.1',
+      // Whatever port it got at first stays its port: connection files name it.
+      HUB_PORT: last?.url ? new URL(last.url).port : String(options.port),
+      HUB_TLS_CERT_FILE: home.ca.hubCertificate,
+      HUB_TLS_KEY_FILE: home.ca.hubKey,
+      HUB_ROOT_KEY_FILE: home.keys.rootPublic,
+      HUB_TRUST_FILE: home.keys.trust,
+      HUB_AUDIENCE: options.aud,
+      HUB_STATE_DIR: home.hubState,
+      ALLOW_DEV_KEYS: '1',
+    }),
+  }
+}
+
+/** certs, with its local issuer. */
+export function certsSpec(home: Home, env: Environment, connections: Record<ConnectionName, string>): ServiceSpec {
+  return {
+    name: 'certs',
+    script: script('certs'),
+    env: () => ({
+      ...chosen(env, own.certs),
+      DAMON_CONNECTION_FILE: connections.certs,
+      CERTS_CONFIG_FILE: home.certs.config,
+      CERTS_STATE_DIR: home.certs.state,
+      CERT_STORE_KEY_FILE: home.certs.storeKey,
+      ALLOW_DEV_KEYS: '1',
+    }),
+  }
+}
+
+/** The sidecar of the Lavalink that LAVALINK_URL names. */
+export function sidecarSpec(env: Environment, connections: Record<ConnectionName, string>): ServiceSpec {
+  return {
+    name: 'sidecar',
+    script: script('sidecar'),
+    env: () => ({ ...chosen(env, own.sidecar), DAMON_CONNECTION_FILE: connections.sidecar }),
+  }
+}
+
+function chosen(env: Environment, names: RegExp): Record<string, string> {
+  const entries = Object.entries(env).filter(([name, value]) => value && (common.test(name) || names.test(name)))
+  return Object.fromEntries(entries) as Record<string, string>
+}
+
+function script(service: string): string {
+  return fileURLToPath(new URL(`../../../${service}/src/main.ts`, import.meta.url))
+}
