@@ -85,12 +85,12 @@ export function port() {
 
 /** A duration in whole milliseconds, both bounds included. */
 export function milliseconds(min: number, max: number) {
-  return integer(min, max, ' (milliseconds)')
+  return integer(min, max, 'milliseconds')
 }
 
-/** A whole number, both bounds included. */
+/** A whole number, both bounds included; `unit` is what the message says it counts. */
 export function integer(min: number, max: number, unit = '') {
-  const message = `must be a whole number from ${min} to ${max}${unit}`
+  const message = `must be a whole number from ${min} to ${max}${unit && ` (${unit})`}`
   return z
     .string()
     .regex(/^\d{1,15}$/, message)
