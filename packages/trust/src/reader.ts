@@ -6,14 +6,11 @@ import * as z from 'zod/mini'
 import { parseCapabilities } from './capabilities.ts'
 import { type PrivateJwk, publicJwk } from './keys.ts'
 import { type SignedKind, sign, verify } from './signed.ts'
-import { boundKey, readToken, type TokenClaims, verifyToken } from './token.ts'
+import { boundKey, clockSkew, readToken, type TokenClaims, verifyToken } from './token.ts'
 import type { TrustList } from './trust-list.ts'
 
 /** How long a statement is good for, seconds; its reader signs a new one in time. */
 export const statementTtl = 24 * 3_600
-
-/** How far two clocks may disagree, seconds. */
-const clockSkew = 60
 
 const certificateId = z.string().check(z.refine(isSegment, 'not a name'))
 

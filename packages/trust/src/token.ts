@@ -7,7 +7,7 @@ import { readUnverified, type SignedKind, sign, verify } from './signed.ts'
 import { type Issuer, seconds, type TrustList } from './trust-list.ts'
 
 /** How far two clocks may disagree, seconds. */
-const clockSkew = 60
+export const clockSkew = 60
 
 /** How long a token without a key may be valid, seconds. */
 const bearerTtl = 24 * 3_600
