@@ -1,7 +1,9 @@
 import { decodeHubFrame, encodeHubFrame } from '@damon/protocol/codec-binary'
 import { encodeHubText } from '@damon/protocol/codec-json'
-import type { Codec, HubFrame, PositionedFrame } from '@damon/protocol/frames'
+import { type Codec, frameNumbers, type HubFrame, type PositionedFrame } from '@damon/protocol/frames'
 import { frameInPlace, headroom, payloadOf } from './ws-frame.ts'
+
+const requestFlag = 16
 
 /** A frame of the hub, encoded at most once per codec, for however many receivers. */
 export class Encoded {
@@ -45,6 +47,12 @@ export class Encoded {
       this.#json = frameInPlace(bytes, 1)
     }
     return this.#json
+  }
+
+  /** Whether it is a message that wants a reply; read from the header alone. */
+  get isRequest(): boolean {
+    const payload = payloadOf(this.binary)
+    return payload[0] === frameNumbers.hub.message && ((payload[1] ?? 0) & requestFlag) !== 0
   }
 
   /** The frame, if it is one of those that carry a position. */

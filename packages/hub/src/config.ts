@@ -1,0 +1,43 @@
+import { availableParallelism } from 'node:os'
+import { limits } from '@damon/protocol/limits'
+import { flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
+import { publicJwk } from '@damon/trust/keys'
+import { z } from 'zod'
+
+/** The hub's environment, beside what every service reads. Each may be given as a file: `NAME_FILE`. */
+export const hubConfig = {
+  /** Every address where it is not set. */
+  HUB_HOST: z.string().optional(),
+  HUB_PORT: port().default(8443),
+  /** Processes that share the port. */
+  HUB_WORKERS: integer(1, 256).default(Math.max(2, availableParallelism())),
+  HUB_TLS_CERT: z.string(),
+  HUB_TLS_KEY: secret(),
+  /** Names of the hub beside those of its certificate. */
+  HUB_NAMES: list().default([]),
+  /** Pages that browsers may connect from, as `https://console.example`. */
+  HUB_ORIGINS: list().default([]),
+  /** The pinned root: an Ed25519 public key as a JWK. */
+  HUB_ROOT_KEY: z.string().transform((text, context) => {
+    try {
+      return publicJwk.parse(JSON.parse(text))
+    } catch {
+      context.addIssue({ code: 'custom', message: 'is no Ed25519 public key as a JWK' })
+      return z.NEVER
+    }
+  }),
+  /** The trust list, signed by the root. */
+  HUB_TRUST: z.string(),
+  HUB_AUDIENCE: z.string().default('damon:dev'),
+  /** Whether a trust list for development is good enough. */
+  ALLOW_DEV_KEYS: flag().default(false),
+  HUB_HEARTBEAT_MS: milliseconds(100, 300_000).default(limits.heartbeatMs),
+  /** How long a leased record outlives its owner's connection. */
+  HUB_LEASE_GRACE_MS: milliseconds(100, 600_000).default(15_000),
+  HUB_FRAME_BYTES: integer(8 * 1024, 16 * 1024 * 1024, ' (bytes)').default(limits.frameBytes),
+  HUB_OUTBOX_BYTES: integer(64 * 1024, 256 * 1024 * 1024, ' (bytes)').default(limits.outboxBytes),
+  /** Where kept records live without Redis. */
+  HUB_STATE_DIR: z.string().optional(),
+  REDIS_URL: secret().optional(),
+  REDIS_PREFIX: z.string().default('damon:'),
+}

@@ -1,0 +1,30 @@
+import type { Logger } from '@damon/runtime/logger'
+import type { Delivery } from './delivery.ts'
+import type { Identity } from './identity.ts'
+import type { Metrics } from './metrics.ts'
+import type { Flusher } from './outbox.ts'
+import type { Publisher } from './publisher.ts'
+import type { Replica } from './replica.ts'
+import type { Requests } from './requests.ts'
+import type { Store } from './store.ts'
+import type { Watches } from './watches.ts'
+
+/** What a worker's sessions and handlers work with. */
+export interface Context {
+  log: Logger
+  metrics: Metrics
+  identity: Identity
+  store: Store
+  publisher: Publisher
+  delivery: Delivery
+  replica: Replica
+  watches: Watches
+  requests: Requests
+  flusher: Flusher
+  settings: {
+    heartbeatMs: number
+    helloMs: number
+    frameBytes: number
+    outboxBytes: number
+  }
+}

@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto'
+import type { MessageFrame, VerdictFrame } from '@damon/protocol/frames'
+import type { Context } from './context.ts'
+import type { Receiver } from './delivery.ts'
+import type { Encoded } from './encoded.ts'
+
+/** What a worker says of itself to operators. */
+export interface HubStatus {
+  worker: string
+  origin: number
+  pid: number
+  sessions: number
+  uptimeMs: number
+  bus: 'cluster' | 'redis'
+  reachable: boolean
+  records: number
+  openRequests: number
+  [more: string]: unknown
+}
+
+/** The hub as a client of itself: a member of `group/hubs` on each worker, which answers operators' requests. */
+export class Desk implements Receiver {
+  readonly id = randomBytes(8).toString('hex')
+  readonly subject: string
+  readonly #context: Context
+  readonly #status: () => HubStatus
+
+  constructor(context: Context, status: () => HubStatus) {
+    this.#context = context
+    this.#status = status
+    this.subject = `hub/w${context.publisher.origin}`
+  }
+
+  /** Takes its place in the groups; rejects when the store cannot be reached. */
+  async open(): Promise<void> {
+    const channels = ['group/hubs', `client/${this.subject}`]
+    await Promise.all(channels.map((channel) => this.#context.delivery.add(channel, this)))
+    const stamp = await this.#context.store.openSession({ session: this.id, subject: this.subject, channels })
+    for (const channel of channels) this.#context.delivery.confirm(channel, this, stamp)
+  }
+
+  deliver(encoded: Encoded): void {
+    if (!encoded.isRequest) return
+    const frame = encoded.frame as MessageFrame
+    const known = frame.event === 'hub.status'
+    const payload = known ? Buffer.from(JSON.stringify(this.#status())) : Buffer.alloc(0)
+    const channel = `session/${frame.session}`
+    this.#context.publisher.publish({
+      channel,
+      frame: (origin, seq): VerdictFrame => ({
+        type: 'verdict',
+        again: false,
+        bytes: false,
+        late: false,
+        origin,
+        seq,
+        request: frame.number,
+        session: this.id,
+        from: this.subject,
+        verdict: known ? 'answered' : 'no_handler',
+        code: known ? '' : 'no_handler',
+        payload,
+      }),
+      fast: false,
+      sender: this.id,
+    })
+  }
+
+  gap(): void {
+    // A request that was lost on the way here is told to its sender as timed out.
+  }
+}

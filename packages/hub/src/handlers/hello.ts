@@ -1,0 +1,59 @@
+import { damonError } from '@damon/protocol/errors'
+import type { Context } from '../context.ts'
+import { recordService } from '../service-record.ts'
+import type { Session } from '../session.ts'
+import type { FrameOf } from './frame.ts'
+import { storeCall } from './store-call.ts'
+
+/** The first frame: who it is, proven, and what it wants to be in. Everything is in place before the welcome. */
+export async function hello(session: Session, frame: FrameOf<'hello'>, context: Context): Promise<void> {
+  if (session.isIdentified) throw damonError('unexpected_frame', 'The hello was said already.')
+  const identified = await context.identity.hello(frame.token, frame.proof, session.nonce)
+  const groups = new Set(frame.groups)
+  for (const group of groups)
+    if (!identified.rights.may('join', group))
+      throw damonError('denied', `The token does not allow to join ${group}.`, { field: 'groups' })
+  if (session.isClosed) return
+  session.identify(identified)
+  session.version = frame.version ?? ''
+  const channels = ['all', `client/${identified.subject}`, ...[...groups].map((group) => `group/${group}`)]
+  try {
+    await storeCall(
+      Promise.all([...channels, `session/${session.id}`].map((channel) => context.delivery.add(channel, session))),
+    )
+    const entry = { session: session.id, subject: identified.subject, channels }
+    const stamp = await storeCall(context.store.openSession(entry))
+    session.registered = true
+    for (const channel of channels) context.delivery.confirm(channel, session, stamp)
+    for (const group of groups) session.groups.add(group)
+    await recordService(session, context)
+  } catch (error) {
+    session.close('unavailable', error)
+    for (const channel of channels) context.delivery.remove(channel, session)
+    return
+  }
+  if (session.isClosed) return
+  context.log.info(
+    {
+      session: session.id,
+      sub: identified.subject,
+      jti: identified.jti,
+      address: session.address,
+      codec: session.codec,
+    },
+    'connected',
+  )
+  session.send({
+    type: 'welcome',
+    session: session.id,
+    ticket: session.ticket,
+    epoch: context.store.epoch,
+    resumed: false,
+    reason: frame.resume ? (frame.resume.epoch === context.store.epoch ? 'unproved' : 'store_emptied') : undefined,
+    subject: identified.subject,
+    heartbeatMs: context.settings.heartbeatMs,
+    frameBytes: context.settings.frameBytes,
+    done: 0,
+    positions: [],
+  })
+}

@@ -1,0 +1,30 @@
+import { damonError } from '@damon/protocol/errors'
+import { limits } from '@damon/protocol/limits'
+import type { Context } from '../context.ts'
+import { recordService } from '../service-record.ts'
+import type { Session } from '../session.ts'
+import type { FrameOf } from './frame.ts'
+import { storeCall } from './store-call.ts'
+
+/** Makes the session a member of a group: answered once every later message to it will arrive. */
+export async function join(session: Session, frame: FrameOf<'join'>, context: Context): Promise<void> {
+  const { id, group } = frame
+  if (!session.identified.rights.may('join', group))
+    throw damonError('denied', `The token does not allow to join ${group}.`, { field: 'group' })
+  if (!session.groups.has(group)) {
+    if (session.groups.size >= limits.groups)
+      throw damonError('limit_reached', `A session is in at most ${limits.groups} groups.`)
+    const channel = `group/${group}`
+    session.groups.add(group)
+    try {
+      await storeCall(context.delivery.add(channel, session))
+      context.delivery.confirm(channel, session, await storeCall(context.store.join(session.id, channel)))
+    } catch (error) {
+      session.groups.delete(group)
+      context.delivery.remove(channel, session)
+      throw error
+    }
+    await recordService(session, context)
+  }
+  session.send({ type: 'ack', id, positions: [] })
+}

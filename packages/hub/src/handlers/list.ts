@@ -1,0 +1,18 @@
+import { damonError } from '@damon/protocol/errors'
+import type { Context } from '../context.ts'
+import type { Session } from '../session.ts'
+import { snapshotFrames } from '../watches.ts'
+import type { FrameOf } from './frame.ts'
+
+/** All records under a prefix, once. */
+export function list(session: Session, frame: FrameOf<'list'>, context: Context): undefined {
+  checkRead(session, frame.prefix)
+  const records = context.replica.list(frame.prefix)
+  for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) session.send(answer)
+}
+
+/** @throws DamonError `denied` unless one capability covers all that the prefix covers */
+export function checkRead(session: Session, prefix: string): void {
+  if (!session.identified.rights.watches(prefix))
+    throw damonError('denied', `The token does not allow to read "${prefix}".`, { field: 'prefix' })
+}

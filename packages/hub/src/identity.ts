@@ -1,0 +1,85 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
+import { parseCapabilities, type Rights } from '@damon/trust/capabilities'
+import type { PublicJwk } from '@damon/trust/keys'
+import { verifyProof } from '@damon/trust/proof'
+import { type TokenClaims, verifyToken } from '@damon/trust/token'
+import { type TrustList, verifyTrustList } from '@damon/trust/trust-list'
+
+/** Who a session is, and what it may. */
+export interface Identified {
+  subject: string
+  rights: Rights
+  /** Unix ms. */
+  expires: number
+  /** The token's id, for the log. */
+  jti: string
+  /** Digest of the bound key: a session keeps its key. */
+  key: string
+}
+
+/** Verifies tokens and proofs. Holds public keys only. */
+export class Identity {
+  readonly #trust: TrustList
+  readonly #aud: string
+  readonly #isHost: (host: string) => boolean
+
+  private constructor(trust: TrustList, aud: string, isHost: (host: string) => boolean) {
+    this.#trust = trust
+    this.#aud = aud
+    this.#isHost = isHost
+  }
+
+  /** Rejects with DamonError `bad_trust_list`. */
+  static async load(options: {
+    root: PublicJwk
+    trustList: string
+    aud: string
+    /** The hub's own certificate, PEM. */
+    certificate: string
+    /** Further names by which clients may call the hub. */
+    names: readonly string[]
+  }): Promise<Identity> {
+    const trust = await verifyTrustList(options.trustList, options.root, { aud: options.aud })
+    return new Identity(trust, options.aud, hostCheck(options.certificate, options.names))
+  }
+
+  /** Whether the trust list is one for development. */
+  get dev(): boolean {
+    return this.#trust.dev === true
+  }
+
+  /** Who says hello. Rejects with the DamonErrors of the token and its proof. `nonce` is this socket's. */
+  async hello(token: string, proof: string | undefined, nonce: string): Promise<Identified> {
+    const claims = await verifyToken(token, this.#trust, { aud: this.#aud, now: Date.now() })
+    await verifyProof(proof, claims, { nonce, isHost: this.#isHost })
+    return identified(claims)
+  }
+
+  /** Who holds a new token on a live session; the key was proven when the session began. */
+  async renew(token: string): Promise<Identified> {
+    return identified(await verifyToken(token, this.#trust, { aud: this.#aud, now: Date.now() }))
+  }
+}
+
+function identified(claims: TokenClaims): Identified {
+  return {
+    subject: claims.sub,
+    rights: parseCapabilities(claims.can, claims.sub),
+    expires: claims.exp * 1000,
+    jti: claims.jti,
+    key: createHash('sha256')
+      .update(claims.cnf?.jwk.x ?? '')
+      .digest('hex'),
+  }
+}
+
+/** Whether a dialled host is this hub: a name of its certificate, or a configured one. */
+function hostCheck(certificate: string, names: readonly string[]): (host: string) => boolean {
+  const x509 = new X509Certificate(certificate)
+  const also = new Set(names.map((name) => name.toLowerCase()))
+  return (host) => {
+    if (also.has(host.toLowerCase())) return true
+    return isIP(host) ? x509.checkIP(host) !== undefined : x509.checkHost(host, { subject: 'never' }) !== undefined
+  }
+}

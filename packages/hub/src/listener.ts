@@ -1,0 +1,83 @@
+import { createServer, type Server } from 'node:https'
+import { isIPv6 } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Codec } from '@damon/protocol/frames'
+import { subprotocols } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
+import { type WebSocket, WebSocketServer } from 'ws'
+
+/** A connection after its upgrade. */
+export interface Connection {
+  ws: WebSocket
+  socket: Duplex
+  codec: Codec
+  /** As the hub sees it; IPv4 in its own form. */
+  address: string
+}
+
+const codecs = new Map<string, Codec>([
+  [subprotocols.binary, 'binary'],
+  [subprotocols.json, 'json'],
+])
+
+/**
+ * The TLS server of one worker. Anything but an upgrade to one of the sub-protocols gets a plain HTTP refusal.
+ * `origins` are the pages that browsers may connect from.
+ */
+export function createListener(options: {
+  cert: string
+  key: string
+  frameBytes: number
+  origins: readonly string[]
+  connect: (connection: Connection) => void
+}): Server {
+  const { cert, key, frameBytes, origins } = options
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    clientTracking: false,
+    maxPayload: frameBytes,
+    maxFragments: limits.fragments,
+    maxBufferedChunks: limits.bufferedChunks,
+    handleProtocols: (offered) => [...offered].find((name) => codecs.has(name)) ?? false,
+  })
+  const server = createServer(
+    {
+      cert,
+      key,
+      minVersion: 'TLSv1.2',
+      handshakeTimeout: limits.helloMs,
+      headersTimeout: limits.helloMs,
+      maxHeaderSize: 8 * 1024,
+    },
+    (_, response) => {
+      response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' })
+      response.end('This is a Damon hub. It speaks WebSocket only.\n')
+    },
+  )
+  // Without a listener an error of a handshake or of an upgrading socket would end the worker.
+  server.on('tlsClientError', (_, socket) => socket.destroy())
+  server.on('upgrade', (request, socket: Duplex, head) => {
+    socket.on('error', () => socket.destroy())
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
+    const codec = offered.map((name) => codecs.get(name)).find((known) => known !== undefined)
+    const { origin } = request.headers
+    if (codec === undefined) return refuse(socket, '400 Bad Request', `Offer ${[...codecs.keys()].join(' or ')}.`)
+    if (origin !== undefined && !origins.includes(origin))
+      return refuse(socket, '403 Forbidden', 'This origin is not listed.')
+    if (head.length > limits.helloBytes) return refuse(socket, '413 Content Too Large', 'The first frame is too large.')
+    const address = plainAddress(request.socket.remoteAddress ?? '')
+    webSockets.handleUpgrade(request, socket, head, (ws) => options.connect({ ws, socket, codec, address }))
+  })
+  return server
+}
+
+function refuse(socket: Duplex, status: string, text: string): void {
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: ${text.length + 1}\r\n\r\n${text}\n`,
+  )
+}
+
+function plainAddress(address: string): string {
+  return isIPv6(address) && address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}

@@ -1,0 +1,89 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+
+/** What a worker counts. Label values come from closed tables, never from clients. */
+export interface Metrics {
+  sessions: Gauge
+  frames: Counter<'direction' | 'type'>
+  delivered: Counter
+  appends: Counter<'result'>
+  appendSeconds: Histogram
+  refused: Counter<'code'>
+  closed: Counter<'reason'>
+  gaps: Counter<'where'>
+  dropped: Counter
+  openRequests: Gauge
+  verdicts: Counter<'verdict'>
+  lateReplies: Counter
+  records: Gauge
+  resyncs: Counter
+  storeReachable: Gauge
+}
+
+/** Registers a worker's metrics. */
+export function createMetrics(registry: Registry): Metrics {
+  const registers = [registry]
+  return {
+    sessions: new Gauge({ name: 'damon_hub_sessions', help: 'Open sessions', registers }),
+    frames: new Counter({
+      name: 'damon_hub_frames_total',
+      help: 'Frames, by direction and type',
+      labelNames: ['direction', 'type'],
+      registers,
+    }),
+    delivered: new Counter({ name: 'damon_hub_delivered_total', help: 'Messages given to sessions', registers }),
+    appends: new Counter({
+      name: 'damon_hub_appends_total',
+      help: 'Appends to the log',
+      labelNames: ['result'],
+      registers,
+    }),
+    appendSeconds: new Histogram({
+      name: 'damon_hub_append_seconds',
+      help: 'Time until an append was confirmed',
+      buckets: [0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 1],
+      registers,
+    }),
+    refused: new Counter({
+      name: 'damon_hub_refused_total',
+      help: 'Frames refused, by error code',
+      labelNames: ['code'],
+      registers,
+    }),
+    closed: new Counter({
+      name: 'damon_hub_closed_total',
+      help: 'Connections closed, by reason',
+      labelNames: ['reason'],
+      registers,
+    }),
+    gaps: new Counter({
+      name: 'damon_hub_gaps_total',
+      help: 'Gaps told to sessions, by where they arose',
+      labelNames: ['where'],
+      registers,
+    }),
+    dropped: new Counter({
+      name: 'damon_hub_dropped_total',
+      help: 'Messages dropped because a session did not take them',
+      registers,
+    }),
+    openRequests: new Gauge({ name: 'damon_hub_open_requests', help: 'Requests that are not settled', registers }),
+    verdicts: new Counter({
+      name: 'damon_hub_verdicts_total',
+      help: 'Verdicts on receivers of requests',
+      labelNames: ['verdict'],
+      registers,
+    }),
+    lateReplies: new Counter({
+      name: 'damon_hub_late_replies_total',
+      help: 'Replies that no open request waited for',
+      registers,
+    }),
+    records: new Gauge({ name: 'damon_hub_records', help: "Records in this worker's copy", registers }),
+    resyncs: new Counter({
+      name: 'damon_hub_record_resyncs_total',
+      help: 'Times the copy of the records was read anew',
+      registers,
+    }),
+    storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),
+  }
+}

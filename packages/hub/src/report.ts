@@ -1,0 +1,9 @@
+/** What a worker tells its primary over IPC. */
+export type WorkerReport =
+  | { kind: 'up'; origin: number; port: number; reachable: boolean }
+  | { kind: 'reachable'; reachable: boolean }
+
+/** What a primary tells a worker. */
+export interface PrimaryOrder {
+  kind: 'stop'
+}
