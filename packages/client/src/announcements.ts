@@ -1,0 +1,31 @@
+import { type DamonError, damonError } from '@damon/protocol/errors'
+import { Announcement, type AnnouncementHome } from './announcement.ts'
+import { checkKey } from './records.ts'
+
+/** The records that this client keeps alive, by key. */
+export class Announcements {
+  readonly #home: Omit<AnnouncementHome, 'forget'>
+  readonly #byKey = new Map<string, Announcement>()
+
+  constructor(home: Omit<AnnouncementHome, 'forget'>) {
+    this.#home = home
+  }
+
+  announce<T>(key: string, value: T): Announcement<T> {
+    checkKey(key)
+    if (this.#byKey.has(key))
+      throw damonError('bad_field', `key: "${key}" is announced already. Update that one.`, { field: 'key' })
+    const announcement = new Announcement<T>(key, value, { ...this.#home, forget: () => this.#byKey.delete(key) })
+    this.#byKey.set(key, announcement as Announcement)
+    return announcement
+  }
+
+  up(): void {
+    for (const announcement of this.#byKey.values()) announcement.up()
+  }
+
+  close(error: DamonError): void {
+    for (const announcement of this.#byKey.values()) announcement.close(error)
+    this.#byKey.clear()
+  }
+}

@@ -1,0 +1,171 @@
+import { DamonError, damonError } from '@damon/protocol/errors'
+import type { MessageFrame, ReplyVerdict } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
+import { deferred, unrefTimer } from './deferred.ts'
+import { guard } from './listeners.ts'
+import type { Numbered, Outbound } from './outbound.ts'
+import { Subscriptions } from './subscriptions.ts'
+import { decodeValue, encodeText, encodeValue } from './values.ts'
+
+/** What is known of a message beside its value. */
+export interface Message {
+  event: string
+  /** The sender, `SERVICE/INSTANCE`, as the hub knows it. */
+  from: string
+  /** The sender's session. */
+  session: string
+  /** `all`, `group/NAME` or `client/SERVICE/INSTANCE`. */
+  to: string
+  /** It was for one member of the group, and this is the one. */
+  any: boolean
+  /** It was repaired after later messages to other destinations were seen. */
+  late: boolean
+}
+
+/** What a handler may want to know of a request beside its value. */
+export interface RequestContext extends Message {
+  /** Aborted when the answer is of no use any more: after the deadline, when the session is lost, when the client closes. */
+  signal: AbortSignal
+  /** Sends a piece of the answer ahead of the final one. */
+  part(value: unknown): void
+}
+
+export type MessageListener = (value: unknown, message: Message) => void
+/** Answers a request. What it throws becomes the verdict `failed`, with the error's `code` where it has one. */
+export type RequestHandler = (value: unknown, request: RequestContext) => unknown
+
+interface Running {
+  frame: MessageFrame
+  /** This client's own session, to which the request was addressed. */
+  session: string
+  expiresAt: number
+  abort: AbortController
+}
+
+/** Takes messages and requests to the functions that wait for them, and gives every request its verdict. */
+export class Handlers {
+  readonly #outbound: Outbound
+  readonly #report: (error: unknown) => void
+  readonly #listeners = new Subscriptions<MessageListener>()
+  readonly #handlers = new Subscriptions<RequestHandler>()
+  readonly #running = new Set<Running>()
+  #draining = false
+  #onIdle: (() => void)[] = []
+
+  constructor(outbound: Outbound, report: (error: unknown) => void) {
+    this.#outbound = outbound
+    this.#report = report
+  }
+
+  receive(event: string, listener: MessageListener): Disposable {
+    return this.#listeners.add(event, listener)
+  }
+
+  handle(event: string, handler: RequestHandler): Disposable {
+    if (this.#handlers.has(event))
+      throw damonError('bad_field', `event: "${event}" has a handler already.`, { field: 'event' })
+    return this.#handlers.add(event, handler)
+  }
+
+  /** Takes a new message that came to this client's session. */
+  take(frame: MessageFrame, session: string): void {
+    if (frame.request) void this.#answer(frame, session)
+    else this.#hear(frame)
+  }
+
+  /** From now on requests are refused as `draining`. */
+  drain(): void {
+    this.#draining = true
+  }
+
+  /** Resolves when no handler runs. */
+  idle(): Promise<void> {
+    if (this.#running.size === 0) return Promise.resolve()
+    const { promise, resolve } = deferred<void>()
+    this.#onIdle.push(resolve)
+    return promise
+  }
+
+  /** Nobody waits for the answers under way any more. */
+  lost(error: DamonError): void {
+    for (const { abort } of this.#running) abort.abort(error)
+  }
+
+  #hear(frame: MessageFrame): void {
+    const listeners = this.#listeners.of(frame.event)
+    if (listeners.length === 0) return
+    let value: unknown
+    try {
+      value = decodeValue(frame)
+    } catch (error) {
+      this.#report(error)
+      return
+    }
+    const message = messageOf(frame)
+    for (const listener of listeners) guard(() => listener(value, message), this.#report)
+  }
+
+  async #answer(frame: MessageFrame, session: string): Promise<void> {
+    const running = { frame, session, expiresAt: performance.now() + frame.deadline, abort: new AbortController() }
+    const handler = this.#handlers.of(frame.event)[0]
+    if (this.#draining || !handler) return this.#reply(running, this.#draining ? 'draining' : 'no_handler')
+    this.#running.add(running)
+    const timer = unrefTimer(() => running.abort.abort(damonError('timed_out')), frame.deadline)
+    const { signal } = running.abort
+    try {
+      const part = (value: unknown) => this.#part(running, value)
+      const value = await handler(decodeValue(frame), { ...messageOf(frame), signal, part })
+      if (!signal.aborted) this.#reply(running, 'answered', '', encodeValue(value))
+    } catch (error) {
+      if (!signal.aborted) this.#fail(running, error)
+    } finally {
+      clearTimeout(timer)
+      this.#running.delete(running)
+      if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+    }
+  }
+
+  #fail(running: Running, error: unknown): void {
+    const code = codeOf(error)
+    const message = error instanceof Error ? error.message : String(error)
+    // A coded error is an answer; anything else is news to whoever wrote the handler.
+    if (code === 'handler_failed') this.#report(error)
+    this.#reply(running, 'failed', code, { bytes: false, payload: encodeText(message, limits.reasonBytes) })
+  }
+
+  #part(running: Running, value: unknown): void {
+    if (running.abort.signal.aborted || !this.#running.has(running)) return
+    const { session, number: request } = running.frame
+    this.#send(running, { type: 'part', number: 0, again: false, session, request, ...encodeValue(value) })
+  }
+
+  #reply(running: Running, verdict: ReplyVerdict, code = '', value = encodeValue(undefined)): void {
+    const { session, number: request } = running.frame
+    this.#send(running, { type: 'reply', number: 0, again: false, session, request, verdict, code, ...value })
+  }
+
+  #send(running: Running, frame: Numbered): void {
+    this.#outbound.add({
+      frame,
+      session: running.session,
+      expiresAt: running.expiresAt,
+      done: (error) => {
+        // Everything else the hub has told the requester already: it timed out, or this session was lost.
+        if (error?.code !== 'too_large') return
+        if (frame.type === 'part') this.#report(error)
+        else this.#fail(running, error)
+      },
+    })
+  }
+}
+
+function messageOf({ event, from, session, to, any, late }: MessageFrame): Message {
+  return { event, from, session, to, any, late }
+}
+
+/** The code an error goes by on the wire: its own where that is a short word. */
+function codeOf(error: unknown): string {
+  if (error instanceof DamonError) return error.code
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' && /^[\w.-]{1,64}$/.test(code) ? code : 'handler_failed'
+}

@@ -1,0 +1,48 @@
+import { damonError } from '@damon/protocol/errors'
+import type { HubControlFrame, RecordEntryMeta } from '@damon/protocol/frames'
+import { decodeRecordValue } from './values.ts'
+
+/** A record as the hub has it. */
+export interface RecordEntry<T = unknown> {
+  key: string
+  /** Its JSON, or its bytes where they are none. Check it with the schema of its kind: the hub never looks inside. */
+  value: T
+  bytes: Uint8Array
+  /** Rises with every change of any record. */
+  revision: number
+  /** Rises with every new owner of a lease. */
+  generation: number
+  /** `suspect`: its owner is gone and may return within the grace. */
+  state: 'live' | 'suspect'
+  leased: boolean
+}
+
+/** One entry of a `records` frame with its bytes. */
+export interface RecordFrameEntry {
+  meta: RecordEntryMeta
+  bytes: Uint8Array
+}
+
+/** Takes a `records` frame apart. Throws `bad_frame` when the sizes do not fit the payload. */
+export function readEntries({
+  entries,
+  payload = new Uint8Array(),
+}: Extract<HubControlFrame, { type: 'records' }>): RecordFrameEntry[] {
+  let at = 0
+  const read = entries.map((meta) => {
+    const bytes = payload.subarray(at, at + meta.size)
+    if (bytes.length < meta.size) throw damonError('bad_frame', 'A record is longer than its frame.')
+    at += meta.size
+    return { meta, bytes }
+  })
+  if (at !== payload.length) throw damonError('bad_frame', 'A frame of records is longer than its records.')
+  return read
+}
+
+/** The record that an entry tells of; `known` is what was known of its key, whose value a change to suspect may omit. */
+export function recordEntry({ meta, bytes }: RecordFrameEntry, known?: RecordEntry): RecordEntry {
+  const { key, change, revision, generation, leased } = meta
+  const same = change === 'suspect' && bytes.length === 0 && known
+  const value = same ? { value: known.value, bytes: known.bytes } : { value: decodeRecordValue(bytes), bytes }
+  return { key, ...value, revision, generation, leased, state: change === 'suspect' ? 'suspect' : 'live' }
+}
