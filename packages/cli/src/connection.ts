@@ -46,14 +46,26 @@ export async function readConnection(source: ConnectionSource): Promise<Credenti
   )
 }
 
-/** Connects, does the work and closes. Throws a coded error that says why the hub cannot be reached. */
+/**
+ * Connects, does the work and closes. Ctrl-C closes too, which ends a watch and fails everything else as `interrupted`.
+ * Throws a coded error that says why the hub cannot be reached.
+ */
 export async function useHub(
   options: ConnectionOptions,
   terminal: Terminal,
-  work: (hub: Hub, signal: AbortSignal) => Promise<void>,
+  work: (hub: Hub) => Promise<void>,
 ): Promise<void> {
   const credential = await readConnection(findConnection(options, terminal))
   const { signal } = terminal.interrupt()
-  await using hub = await reach(credential, signal)
-  await work(hub, signal)
+  try {
+    await using hub = await reach(credential, signal)
+    hub.on('state', ({ state, reason }) => {
+      if (state !== 'closed') terminal.note(`${state}${reason ? ` (${reason})` : ''}`)
+    })
+    signal.addEventListener('abort', () => hub.close('interrupted'), { once: true })
+    await work(hub)
+  } catch (error) {
+    if (signal.aborted) throw new CliError('interrupted', 'Interrupted.', { cause: error })
+    throw error
+  }
 }

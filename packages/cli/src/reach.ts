@@ -1,6 +1,6 @@
 import { open } from '@damon/client/connect'
 import type { Hub } from '@damon/client/hub'
-import type { StateChange } from '@damon/client/link'
+import { damonError } from '@damon/protocol/errors'
 import type { Credential } from '@damon/trust/credential'
 import { CliError, type CliErrorCode } from './cli-error.ts'
 import { errno } from './files.ts'
@@ -10,11 +10,11 @@ export async function reach(credential: Credential, signal: AbortSignal): Promis
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   let left = credential.urls.length
   const hub = await open(credential, {
-    version: 'damon-cli',
+    name: 'damon',
     signal,
-    onState(change: StateChange) {
+    onState(change) {
       if (change.state === 'connected') resolve()
-      else if (change.state === 'closed') reject(change.error)
+      else if (change.state === 'closed') reject(change.error ?? damonError('closed'))
       else if (change.error && --left === 0) reject(unreachable(change.url ?? '', change.error))
     },
   })

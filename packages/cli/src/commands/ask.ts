@@ -1,4 +1,5 @@
 import type { Answer } from '@damon/client/request'
+import { damonError } from '@damon/protocol/errors'
 import type { Command } from 'commander'
 import * as parse from '../arguments.ts'
 import { CliError } from '../cli-error.ts'
@@ -22,10 +23,11 @@ export function addAsk(program: Command, terminal: Terminal): void {
     .option('--any', 'to one member of the group')
     .option('--deadline <duration>', 'how long receivers may take, such as 5s', parse.duration)
     .action((to: string, event: string, value: unknown, options: Options) =>
-      useHub(options, terminal, async (hub, signal) => {
-        const deadline = options.deadline === undefined ? {} : { deadline: options.deadline }
-        const answers = await destination(hub, to, options.any ?? false).request(event, value, { ...deadline, signal })
+      useHub(options, terminal, async (hub) => {
+        const limit = options.deadline === undefined ? {} : { deadline: options.deadline }
+        const answers = await destination(hub, to, options.any ?? false).request(event, value, limit)
         terminal.print(options.json ? JSON.stringify(answers.map(plain)) : page(answers))
+        if (answers.length === 0) throw damonError('no_receiver')
         const missing = answers.filter(({ verdict }) => verdict !== 'answered').length
         if (missing > 0) throw new CliError('not_answered', `${missing} of ${answers.length} receivers did not answer.`)
       }),
@@ -33,7 +35,7 @@ export function addAsk(program: Command, terminal: Terminal): void {
 }
 
 function plain({ service, client, session, verdict, value, error }: Answer) {
-  return { from: `${service}/${client}`, session, verdict, value, error: error && { ...error, message: error.message } }
+  return { from: `${service}/${client}`, session, verdict, value, error }
 }
 
 function page(answers: readonly Answer[]): string {
@@ -43,5 +45,5 @@ function page(answers: readonly Answer[]): string {
     verdict,
     error ? `${error.code}: ${error.message}` : value,
   ])
-  return table(['receiver', 'session', 'verdict', 'answer'], rows, 'Nobody is there to answer.')
+  return table(['receiver', 'session', 'verdict', 'answer'], rows, 'No receiver.')
 }

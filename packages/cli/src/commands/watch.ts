@@ -11,9 +11,8 @@ export function addWatch(program: Command, terminal: Terminal): void {
     .description('Show the records under a prefix, then every change, until Ctrl-C.')
     .argument('<prefix>', 'a whole key, or a prefix that ends with /, such as node/', parse.prefix)
     .action((prefix: string, options: ConnectionOptions) =>
-      useHub(options, terminal, async (hub, signal) => {
+      useHub(options, terminal, async (hub) => {
         using watch = hub.watch(prefix)
-        signal.addEventListener('abort', () => watch[Symbol.dispose](), { once: true })
         for await (const change of watch) terminal.print(options.json ? JSON.stringify(plain(change)) : line(change))
       }),
     )

@@ -9,7 +9,7 @@ type Environment = Readonly<Record<string, string | undefined>>
 const common = /^(PATH|HOME|TZ|LANG|LC_\w+|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|LOG_LEVEL)$/
 /** Variables of one service that are handed on; what `damon up` sets itself is not among them. */
 const own = {
-  hub: /^(HUB_(WORKERS|HEARTBEAT_MS|LEASE_GRACE_MS|BUS_KEY)|REDIS_URL)(_FILE)?$/,
+  hub: /^(HUB_(WORKERS|ORIGINS|HEARTBEAT_MS|LEASE_GRACE_MS|FRAME_BYTES|OUTBOX_BYTES)|REDIS_(URL|PREFIX))(_FILE)?$/,
   certs: /^$/,
   sidecar: /^(LAVALINK_(URL|PASSWORD)|NODE_(ID|ADDRESS|PORT|SECURE|REGION)|POLL_MS|DRAIN_MS)(_FILE)?$/,
 } as const
