@@ -15,7 +15,7 @@ await runService({
     if (!text) throw new ConfigError(['DAMON_CONNECTION_FILE or DAMON_JOIN is required'])
     const credential = parseCredential(text.reveal())
     const hub = resources.use(await open(credential, { groups: ['certs'] }))
-    hub.on('state', (state, reason) => log.info({ state, reason }, `hub ${state}`))
+    hub.on('state', (change) => log.info(change, `hub ${change.state}`))
     checks.set('hub', () => (hub.state === 'connected' ? undefined : hub.state))
     const metrics = createMetrics(registry)
     const certs = resources.use(
