@@ -2,32 +2,12 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { DamonError, damonError } from '@damon/protocol/errors'
-import { certRecord } from '@damon/protocol/records'
 import { checkPair } from '@damon/trust/certificate-node'
-import type { Credential } from '@damon/trust/credential'
-import { openCertificate } from '@damon/trust/envelope'
-import type { PrivateJwk } from '@damon/trust/keys'
-import { createReader, type Reader, readerKey, signReceipt, signStatement, statementTtl } from '@damon/trust/reader'
-import { type TrustList, verifyTrustList } from '@damon/trust/trust-list'
 import { Backoff } from './backoff.ts'
 import { type Deferred, deferred, unlessAborted, unrefTimer } from './deferred.ts'
 import { Listeners, warn } from './listeners.ts'
+import { type CertificateHub, ReaderSession } from './reader-session-node.ts'
 import { ownAddress, type ServerAddress, servedFingerprint, serverName } from './served-certificate-node.ts'
-
-/** What a reader needs of its hub; the SDK's Hub is one. */
-export interface CertificateHub {
-  readonly credential: Credential
-  readonly subject: string
-  announce(
-    key: string,
-    value: unknown,
-  ): { ready(): Promise<void>; update(value: unknown): Promise<void>; drop(reason: string): Promise<void> }
-  watch(prefix: string): {
-    readonly entries: ReadonlyMap<string, { value: unknown }>
-    ready(): Promise<void>
-    on(event: 'change', listener: () => void): Disposable
-  } & Disposable
-}
 
 /** A certificate that has passed every check. */
 export interface DeliveredCertificate {
@@ -61,8 +41,6 @@ export interface TlsServer extends NodeJS.EventEmitter {
   setSecureContext(options: SecureContextOptions): void
 }
 
-/** The half of a statement's life: the next one comes in time, also when the hub is away for hours. */
-const statementMs = (statementTtl / 2) * 1_000
 const proofMs = 60_000
 
 /** Begins to receive a certificate: announces a fresh key for it and waits for what is sealed to that key. The token needs `cert:ID`. */
@@ -86,8 +64,10 @@ export class CertificateReader implements AsyncDisposable {
   readonly #first: Deferred<DeliveredCertificate> = deferred()
   readonly #servers = new Map<TlsServer, SecureContextOptions>()
   readonly #opened = new AbortController()
-  readonly #started: Promise<Session | undefined>
+  readonly #started: Promise<ReaderSession | undefined>
   #current: DeliveredCertificate | undefined
+  /** Proofs of the current certificate that have not come: as long as one is missing there is no receipt. */
+  #unproven = new Set<object>()
   #lastText: string | undefined
   #queue: Promise<void> = Promise.resolve()
 
@@ -127,13 +107,16 @@ export class CertificateReader implements AsyncDisposable {
   }
 
   /**
-   * Looks which certificate a server shows, for up to a minute, until it is the one in use; then tells certs so. Rejects
-   * with `timed_out` and what it saw last, or as soon as there is a newer certificate to look for.
+   * Looks which certificate a server shows, for up to a minute, until it is the one in use; then tells certs so, once no
+   * other proof is missing. Rejects with `timed_out` and what it saw last, or with `closed` when there is a newer one.
    */
   async prove(address: ServerAddress): Promise<void> {
     const certificate = this.#current
     if (!certificate) throw damonError('not_found', `There is no certificate ${this.id} yet.`)
     const { signal } = this.#opened
+    const unproven = this.#unproven
+    const own = {}
+    unproven.add(own)
     const pause = new Backoff({ baseMs: 100, maxMs: 5_000 }, Math.random)
     const deadline = performance.now() + proofMs
     for (let seen: unknown; ; ) {
@@ -151,7 +134,8 @@ export class CertificateReader implements AsyncDisposable {
       }
       await new Promise<void>((resolve) => unrefTimer(resolve, pause.next()))
     }
-    await (await this.#started)?.receive(certificate)
+    unproven.delete(own)
+    if (unproven.size === 0) await (await this.#started)?.receive(certificate)
   }
 
   /** Ends the reader: its record goes, and with it what was sealed to it. Attached servers keep what they have. */
@@ -163,8 +147,8 @@ export class CertificateReader implements AsyncDisposable {
     await session?.close()
   }
 
-  async #start(): Promise<Session> {
-    const session = await Session.open(this.#hub, this.id, (error) => this.#refuse(error))
+  async #start(): Promise<ReaderSession> {
+    const session = await ReaderSession.open(this.#hub, this.id, (error) => this.#refuse(error))
     if (this.#opened.signal.aborted) return session
     session.follow((text) => {
       this.#queue = this.#queue.then(() => this.#take(text, session))
@@ -177,7 +161,7 @@ export class CertificateReader implements AsyncDisposable {
     return session
   }
 
-  async #take(text: string, session: Session): Promise<void> {
+  async #take(text: string, session: ReaderSession): Promise<void> {
     if (text === this.#lastText || this.#opened.signal.aborted) return
     this.#lastText = text
     try {
@@ -187,6 +171,7 @@ export class CertificateReader implements AsyncDisposable {
       // The last thing that could fail in a server: keys that this OpenSSL finds too weak.
       createSecureContext({ key, cert: chain })
       this.#current = { key, chain, fingerprint, version, names, notBefore, notAfter }
+      this.#unproven = new Set()
     } catch (error) {
       this.#refuse(error)
       return
@@ -212,117 +197,5 @@ export class CertificateReader implements AsyncDisposable {
   #refuse(error: unknown): void {
     const coded = error instanceof DamonError ? error : damonError('bad_envelope', undefined, { cause: error })
     if (!this.#listeners.emit('refused', coded)) warn(coded)
-  }
-}
-
-/** The reader as the hub sees it: its key, its record and what lies sealed for it. */
-class Session {
-  readonly #reader: Reader
-  readonly #id: string
-  readonly #hub: CertificateHub
-  readonly #identity: PrivateJwk
-  readonly #trust: TrustList
-  readonly #announcement: ReturnType<CertificateHub['announce']>
-  readonly #watch: ReturnType<CertificateHub['watch']>
-  readonly #refuse: (error: unknown) => void
-  #record: { statement: string; receipts?: string }
-  #timer: ReturnType<typeof setTimeout> | undefined
-
-  private constructor(
-    hub: CertificateHub,
-    id: string,
-    refuse: (error: unknown) => void,
-    made: { reader: Reader; identity: PrivateJwk; trust: TrustList; statement: string },
-  ) {
-    this.#hub = hub
-    this.#id = id
-    this.#refuse = refuse
-    this.#reader = made.reader
-    this.#identity = made.identity
-    this.#trust = made.trust
-    this.#record = { statement: made.statement }
-    this.#watch = hub.watch(`cert/${made.reader.name}/`)
-    this.#announcement = hub.announce(readerKey(made.reader), this.#record)
-    this.#schedule()
-  }
-
-  /** Makes the key and announces it. Throws `bad_credential`, `bad_trust_list`. */
-  static async open(hub: CertificateHub, id: string, refuse: (error: unknown) => void): Promise<Session> {
-    const { identity, token, aud, root, trust: text } = hub.credential
-    if (!identity)
-      throw damonError('bad_credential', 'identity: a reader of certificates signs with the key of its token.')
-    const trust = await verifyTrustList(text, root, { aud })
-    const reader = await createReader(hub.subject.split('/')[0] ?? '')
-    const statement = await signStatement(reader, { identity, token, aud, wants: [id], now: Date.now() })
-    return new Session(hub, id, refuse, { reader, identity, trust, statement })
-  }
-
-  async ready(): Promise<void> {
-    await Promise.all([this.#watch.ready(), this.#announcement.ready()])
-  }
-
-  /** Calls for each text that lies in the record of this certificate, from now on. */
-  follow(take: (text: string) => void): void {
-    const key = `cert/${this.#reader.name}/${this.#id}`
-    const look = () => {
-      const entry = this.#watch.entries.get(key)
-      if (!entry) return
-      const record = certRecord.safeParse(entry.value)
-      if (record.success) take(record.data.jws)
-      else this.#refuse(damonError('bad_envelope', 'The record holds no envelope.', { cause: record.error }))
-    }
-    this.#watch.on('change', look)
-    look()
-  }
-
-  /** Opens an envelope. Throws `bad_envelope`, `stale_envelope`. */
-  open(text: string, after: number) {
-    const { aud } = this.#hub.credential
-    return openCertificate(text, {
-      reader: this.#reader,
-      id: this.#id,
-      aud,
-      trust: this.#trust,
-      now: Date.now(),
-      after,
-    })
-  }
-
-  /** Tells certs that a server serves this certificate. */
-  async receive({ fingerprint, version }: DeliveredCertificate): Promise<void> {
-    const { aud } = this.#hub.credential
-    const serving = { [this.#id]: { fingerprint, version } }
-    const receipts = await signReceipt(this.#reader, { identity: this.#identity, aud, serving })
-    await this.#update({ ...this.#record, receipts })
-  }
-
-  async close(): Promise<void> {
-    clearTimeout(this.#timer)
-    this.#watch[Symbol.dispose]()
-    await this.#announcement.drop('the reader ended').catch(() => {})
-  }
-
-  #schedule(): void {
-    this.#timer = unrefTimer(() => {
-      this.#renew().catch(this.#refuse)
-      this.#schedule()
-    }, statementMs)
-  }
-
-  async #renew(): Promise<void> {
-    const { token, aud } = this.#hub.credential
-    const statement = await signStatement(this.#reader, {
-      identity: this.#identity,
-      token,
-      aud,
-      wants: [this.#id],
-      now: Date.now(),
-    })
-    await this.#update({ ...this.#record, statement })
-  }
-
-  #update(record: { statement: string; receipts?: string }): Promise<void> {
-    this.#record = record
-    return this.#announcement.update(record)
   }
 }
