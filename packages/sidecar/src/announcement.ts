@@ -62,26 +62,26 @@ export class NodeAnnouncement {
     this.#watch(Promise.all([secret.ready(), node.ready()]))
   }
 
-  /** Takes both records away, the node first; does nothing if it was never announced. Never rejects. */
+  /** Takes both records away, the node first; does nothing if it was never announced. Rejects if the hub did not confirm. */
   async drop(reason: string): Promise<void> {
     const records = this.#records
     this.#records = undefined
     this.#shown = undefined
-    if (!records) return
-    await this.#watch(Promise.all([records.node.drop(reason), records.secret.drop(reason)]))
+    this.#writes++
+    if (records) await Promise.all([records.node.drop(reason), records.secret.drop(reason)])
   }
 
-  /** The newest write decides whether there is a problem. */
+  /** Only the newest write tells whether there is a problem. */
   async #watch(writing: Promise<unknown>): Promise<void> {
     const write = ++this.#writes
-    let problem: string | undefined
     try {
       await writing
+      if (write === this.#writes) this.problem = undefined
     } catch (error) {
-      problem = error instanceof Error ? error.message : 'the hub refused it'
+      if (write !== this.#writes) return
+      this.problem = error instanceof Error ? error.message : 'the hub refused it'
       this.#onProblem(error)
     }
-    if (write === this.#writes) this.problem = problem
   }
 }
 

@@ -85,11 +85,17 @@ export class AudioNode {
     this.#health = judge(this.#health, this.#observations, this.#order, this.#clock.now())
     const done = new AbortController()
     const late = this.#clock.sleep(dropMs, done.signal).then(
-      () => this.#log.warn('the hub did not confirm in time that the record is gone'),
+      () => Promise.reject(new Error(`The hub did not confirm within ${dropMs} ms.`)),
       () => {},
     )
-    await Promise.race([this.#announcement.drop(reason).finally(() => done.abort()), late])
-    this.#log.info({ reason }, 'node retired')
+    try {
+      await Promise.race([this.#announcement.drop(reason), late])
+      this.#log.info({ reason }, 'node retired')
+    } catch (error) {
+      this.#log.warn({ err: error, reason }, 'node retired, but its record stays until the hub lets it expire')
+    } finally {
+      done.abort()
+    }
   }
 
   #judge(): void {

@@ -1,4 +1,6 @@
 import { open } from '@damon/client/connect'
+import type { StateChange } from '@damon/client/link'
+import type { Logger } from '@damon/runtime/logger'
 import { runService } from '@damon/runtime/service'
 import { startSidecar } from './app.ts'
 import { botsOf } from './bots-hub.ts'
@@ -13,8 +15,9 @@ await runService({
   config: sidecarConfig,
   drains: true,
   async start({ config, log, checks, resources, hurry }) {
-    const hub = resources.use(await open(config.DAMON_CONNECTION_FILE ?? config.DAMON_JOIN?.reveal()))
-    hub.on('state', (state, reason) => log.info({ state, reason }, `hub ${state}`))
+    const source = config.DAMON_CONNECTION_FILE ?? config.DAMON_JOIN?.reveal()
+    const hub = resources.use(await open(source, { name: 'sidecar', onState: teller(log) }))
+    hub.on('error', (error) => log.warn({ err: error }, 'an error of the hub connection'))
     checks.set('hub', () => (hub.state === 'connected' ? undefined : hub.state))
     const id = config.NODE_ID ?? hub.subject.split('/').at(-1) ?? hub.subject
     const drainMs = Math.max(0, Math.min(config.DRAIN_MS, config.SHUTDOWN_MS - reserveMs))
@@ -24,3 +27,19 @@ await runService({
     return { addresses: { node: id } }
   },
 })
+
+/** A hub that is away is told of once, not at each attempt to reach it. */
+function teller(log: Logger): (change: StateChange) => void {
+  let last: string | undefined
+  return (change) => {
+    const { state, reason, error, url, resumed } = change
+    const news = `${state} ${reason}`
+    log[news === last ? 'debug' : weight(change)]({ reason, url, resumed, why: error?.message }, `hub ${state}`)
+    last = news
+  }
+}
+
+function weight({ state, error }: StateChange): 'info' | 'warn' | 'error' {
+  if (state === 'connected' || error?.code === 'closed') return 'info'
+  return state === 'closed' ? 'error' : 'warn'
+}

@@ -99,12 +99,11 @@ test('says what the hub refused, tries again with the next look, and is content 
   expect(store.values.get('node/fra1')).toEqual(withLoad({ players: 3 }))
 })
 
-test('a drop that the hub does not take ends nothing', async () => {
+test('tells when the hub does not confirm a drop', async () => {
   const { store, node } = announcement()
   node.show(record, 0)
   store.refusal = new Error('There is no connection to the hub.')
-  await node.drop('retired')
-  expect(node.problem).toBe('There is no connection to the hub.')
+  await expect(node.drop('retired')).rejects.toBe(store.refusal)
 })
 
 test('does nothing when a node that was never announced is dropped', async () => {
