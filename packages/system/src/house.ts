@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type RunningService, startService } from '@damon/testkit/process'
+import { temporaryFolder } from '@damon/testkit/temporary-folder'
+import type { Credential } from '@damon/trust/credential'
+import { generateKey } from '@damon/trust/keys'
+import { createAuthority, issueLeaf } from '@damon/trust/local-ca'
+import { mintToken } from '@damon/trust/token'
+import { signTrustList } from '@damon/trust/trust-list'
+
+/** Everything that services need to trust each other, made anew and removed when disposed: keys, certificates, a folder. */
+export interface House extends AsyncDisposable {
+  readonly folder: string
+  /** What a service with this subject and these capabilities connects with, valid for an hour. */
+  credential(url: string, sub: string, can: readonly string[]): Promise<Credential>
+  /** The path of a connection file with that. */
+  connectionFile(url: string, sub: string, can: readonly string[]): Promise<string>
+  /** A hub that this house trusts, on a free port where `HUB_PORT` says nothing; `ready.url` is where. */
+  startHub(env?: Readonly<Record<string, string>>): Promise<RunningService>
+}
+
+const aud = 'damon:test'
+const hour = 3_600
+
+/** The script that runs a service of this workspace. */
+export function serviceScript(name: string): string {
+  return fileURLToPath(new URL(`../../${name}/src/main.ts`, import.meta.url))
+}
+
+/** Builds a house: a root, an issuer that it vouches for, and an authority with a certificate for localhost. */
+export async function buildHouse(): Promise<House> {
+  const folder = await temporaryFolder()
+  const [root, issuer] = await Promise.all([generateKey(), generateKey()])
+  const kid = 'op-1'
+  const trust = await signTrustList(root.privateKey, {
+    aud,
+    seq: 1,
+    issuers: [{ kid, x: issuer.publicKey.x, sub: '*', can: ['*'] }],
+  })
+  const now = Date.now()
+  const authority = await createAuthority({ name: 'A house of tests', now, days: 2 })
+  const leaf = await issueLeaf(authority, { names: ['localhost', '127.0.0.1', '::1'], now, days: 1 })
+  const write = async (name: string, content: string): Promise<string> => {
+    const path = join(folder.path, name)
+    await writeFile(path, content, { mode: 0o600 })
+    return path
+  }
+  const files = {
+    HUB_TLS_CERT_FILE: await write('hub.pem', leaf.chain),
+    HUB_TLS_KEY_FILE: await write('hub-key.pem', leaf.key),
+    HUB_ROOT_KEY_FILE: await write('root-public.json', JSON.stringify(root.publicKey)),
+    HUB_TRUST_FILE: await write('trust.jws', trust),
+  }
+  const credential = async (url: string, sub: string, can: readonly string[]): Promise<Credential> => {
+    const identity = await generateKey()
+    const iat = Math.floor(Date.now() / 1000)
+    const token = await mintToken(
+      { kid, key: issuer.privateKey },
+      { aud, sub, jti: randomUUID(), iat, exp: iat + hour, can: [...can], cnf: { jwk: identity.publicKey } },
+    )
+    return {
+      damon: 1,
+      urls: [url],
+      aud,
+      root: root.publicKey,
+      trust,
+      token,
+      ca: authority.certificate,
+      identity: identity.privateKey,
+    }
+  }
+  return {
+    folder: folder.path,
+    credential,
+    connectionFile: async (url, sub, can) =>
+      write(`${sub.replaceAll('/', '-')}-${randomUUID()}.json`, JSON.stringify(await credential(url, sub, can))),
+    async startHub(env = {}) {
+      const state = join(folder.path, `hub-${randomUUID()}`)
+      await mkdir(state, { mode: 0o700 })
+      const defaults = {
+        HUB_PORT: '0',
+        HUB_WORKERS: '2',
+        HUB_NAMES: 'localhost',
+        HUB_AUDIENCE: aud,
+        HUB_STATE_DIR: state,
+      }
+      return startService(serviceScript('hub'), { ...defaults, ...files, ...env })
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  }
+}
