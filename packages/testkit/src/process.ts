@@ -2,11 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 
-/** A service that runs as a process of its own; it ends when disposed: SIGTERM, after 10 s SIGKILL. */
-export interface RunningService extends AsyncDisposable {
+/** A program that runs as a process of its own; it ends when disposed: SIGTERM, after 10 s SIGKILL. */
+export interface RunningProgram extends AsyncDisposable {
   readonly pid: number
-  /** What the service told when it was ready: its name, the URL of its metrics, its addresses. */
-  readonly ready: Readonly<Record<string, string>>
   /** Every line so far, of both outputs. */
   readonly output: string
   /** Settles when the process is gone and its last line was read. */
@@ -16,15 +14,40 @@ export interface RunningService extends AsyncDisposable {
   says(text: string): Promise<void>
 }
 
+/** A service that is ready. */
+export interface RunningService extends RunningProgram {
+  /** What the service told when it was ready: its name, the URL of its metrics, its addresses. */
+  readonly ready: Readonly<Record<string, string>>
+}
+
 const closeMs = 10_000
 
 /**
  * Starts a script with PATH, HOME and the given variables only, and waits for its ready message. Rejects with what it
  * printed if it ends before.
  */
-export async function startService(script: string, env: Readonly<Record<string, string>>): Promise<RunningService> {
+export async function startService(
+  script: string,
+  env: Readonly<Record<string, string>>,
+  args: readonly string[] = [],
+): Promise<RunningService> {
+  const { child, program, endedBefore } = start([script, ...args], env)
+  const ready = await Promise.race([readyMessage(child), endedBefore('it was ready')])
+  return Object.defineProperties({ ready }, Object.getOwnPropertyDescriptors(program)) as RunningService
+}
+
+/** Starts a script likewise, without waiting for anything. */
+export function startProgram(
+  script: string,
+  env: Readonly<Record<string, string>>,
+  args: readonly string[] = [],
+): RunningProgram {
+  return start([script, ...args], env).program
+}
+
+function start(command: readonly string[], env: Readonly<Record<string, string>>) {
   const { PATH = '', HOME = '' } = process.env
-  const child = spawn(process.execPath, [script], {
+  const child = spawn(process.execPath, command, {
     env: { PATH, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
@@ -48,12 +71,10 @@ export async function startService(script: string, env: Readonly<Record<string, 
   })
   const endedBefore = (what: string) =>
     exited.then(({ code, signal }) => {
-      throw new Error(`${script} ended (${code ?? signal}) before ${what}:\n${output}`)
+      throw new Error(`${command.join(' ')} ended (${code ?? signal}) before ${what}:\n${output}`)
     })
-  const ready = await Promise.race([readyMessage(child), endedBefore('it was ready')])
-  return {
+  const program: RunningProgram = {
     pid: child.pid!,
-    ready,
     get output() {
       return output
     },
@@ -75,6 +96,7 @@ export async function startService(script: string, env: Readonly<Record<string, 
       clearTimeout(timer)
     },
   }
+  return { child, program, endedBefore }
 }
 
 function readyMessage(child: NodeJS.EventEmitter): Promise<Record<string, string>> {

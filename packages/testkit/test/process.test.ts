@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { startService } from '../src/process.ts'
+import { startProgram, startService } from '../src/process.ts'
 import { temporaryFolder } from '../src/temporary-folder.ts'
 
 /** A script in a folder of its own. */
@@ -19,6 +19,7 @@ it('resolves at the ready message and gathers both outputs', async () => {
     process.send({ other: true })
     process.send({ ready: { name: 'probe', url: 'probe://here' } })
     process.on('SIGUSR2', () => { console.log('three'); process.exit(3) })
+    process.on('message', () => {})
   `)
   await using service = await startService(file.path, { GIVEN: 'x' })
   expect(service.ready).toEqual({ name: 'probe', url: 'probe://here' })
@@ -39,4 +40,11 @@ it('ends the process when disposed', async () => {
   const service = await startService(file.path, {})
   await service[Symbol.asyncDispose]()
   expect(await service.exited).toEqual({ code: null, signal: 'SIGTERM' })
+})
+
+it('starts with arguments, and without waiting for anything', async () => {
+  await using file = await script(`console.log(process.argv.slice(2).join('+'))`)
+  const program = startProgram(file.path, {}, ['one', 'two'])
+  expect(await program.exited).toEqual({ code: 0, signal: null })
+  expect(program.output).toBe('one+two\n')
 })
