@@ -287,10 +287,11 @@ export class Hub implements AsyncDisposable {
       this.#requests.lost()
     }
     this.#outbound.up(session, resumed, done, frameBytes)
+    // What waits first: a call made from here on is sent at once, and must not be sent again as one that waited.
+    this.#calls.up()
     const greeted = new Set(this.#greeted)
     const rest = this.#groups.list().filter((group) => !greeted.has(group))
     this.#groups.joinRest(rest).catch((error: unknown) => this.#report(error))
-    this.#calls.up()
     this.#watches.up()
     this.#announcements.up()
     this.#ready.resolve()

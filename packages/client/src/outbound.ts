@@ -106,7 +106,6 @@ export class Outbound {
       this.#tell(outgoing)
     }
     this.#flush()
-    this.#checkEmpty()
   }
 
   /** The hub refused this one. */
@@ -129,7 +128,7 @@ export class Outbound {
     this.#checkEmpty()
   }
 
-  /** Resolves when nothing waits and everything is acknowledged. */
+  /** Resolves when the end of every frame is told. */
   empty(): Promise<void> {
     return new Promise((resolve) => {
       this.#onEmpty.push(resolve)
@@ -172,10 +171,12 @@ export class Outbound {
     if (this.#told.has(outgoing)) return
     this.#told.add(outgoing)
     outgoing.done(error)
+    this.#checkEmpty()
   }
 
   #checkEmpty(): void {
-    if (this.#waiting.size > 0 || this.#unacknowledged.size > 0) return
+    if (this.#onEmpty.length === 0 || this.#waiting.size > 0) return
+    for (const outgoing of this.#unacknowledged.values()) if (!this.#told.has(outgoing)) return
     const waiters = this.#onEmpty
     this.#onEmpty = []
     for (const resolve of waiters) resolve()
