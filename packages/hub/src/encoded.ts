@@ -55,6 +55,12 @@ export class Encoded {
     return payload[0] === frameNumbers.hub.message && ((payload[1] ?? 0) & requestFlag) !== 0
   }
 
+  /** Whether it is a receiver's word on a request; read from the header alone. */
+  get isAnswer(): boolean {
+    const type = payloadOf(this.binary)[0]
+    return type === frameNumbers.hub.verdict || type === frameNumbers.hub.part
+  }
+
   /** The frame, if it is one of those that carry a position. */
   get positioned(): PositionedFrame | undefined {
     const frame = this.frame

@@ -7,7 +7,8 @@ import type { Publisher } from './publisher.ts'
 /** The session that asked. */
 export interface Requester {
   readonly id: string
-  deliver(frame: Encoded): void
+  /** Takes a verdict or a part that counts. */
+  answer(frame: Encoded): void
   settled(request: number, tally: Record<string, number>): void
 }
 
@@ -134,7 +135,7 @@ export class Requests {
       this.#metrics.lateReplies.inc()
       return
     }
-    request.requester.deliver(encoded)
+    request.requester.answer(encoded)
     if (encoded.frame.type === 'part') return
     request.open?.delete(frame.session)
     this.#unawait(request, frame.session)

@@ -137,7 +137,16 @@ export class Session implements Receiver, Sender, Requester, Watcher {
 
   deliver(frame: Encoded): void {
     if (this.#closed) return
+    // Answers come by the same channel as messages; which of them count is for the collection to say.
+    if (frame.isAnswer) {
+      this.#context.requests.arrive(this.id, frame)
+      return
+    }
     if (frame.isRequest) this.#expectReply(frame.frame as MessageFrame)
+    this.answer(frame)
+  }
+
+  answer(frame: Encoded): void {
     if (!this.#outbox.offer(frame.wire(this.codec))) {
       this.#slow()
       this.#dropped(frame)
