@@ -43,6 +43,8 @@ export class Delivery {
   #wake = Promise.withResolvers<void>()
   #lastVersion = 0
   readonly #versions = new Map<string, number>()
+  /** What this process has put last, by key. */
+  readonly #put = new Map<string, Delivered>()
   #stages: ReaderStage[] = []
 
   constructor(options: DeliveryOptions) {
@@ -113,6 +115,7 @@ export class Delivery {
         }
         stages.push(stage)
         if (stage.delivered) this.#count(id, present.get(key)?.version ?? 0)
+        if (this.#isContested(key, fingerprint, present.get(key))) continue
         if (!stage.delivered) steps.push(turnstile.pass(() => this.#deliver(key, reader, certificate, stage)))
       }
     }
@@ -123,6 +126,18 @@ export class Delivery {
     this.#stages = stages
     metrics.stages(stages)
     return results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))
+  }
+
+  /** Whether another certs has replaced what this one put: two that answer each other would never end. */
+  #isContested(key: string, fingerprint: string, now: Delivered | undefined): boolean {
+    const own = this.#put.get(key)
+    if (!own || !now || own.fingerprint !== fingerprint || now.version <= own.version) return false
+    if (now.fingerprint === fingerprint) return false
+    this.#options.log.error(
+      { record: key, by: now },
+      'another certs delivers a certificate of its own: only one may run',
+    )
+    return true
   }
 
   #deliverable(id: string): StoredCertificate | undefined {
@@ -137,6 +152,7 @@ export class Delivery {
     this.#lastVersion = version
     const jws = await sealCertificate(certificate, { reader, id, version, aud, token, identity })
     await records.put(key, { jws })
+    this.#put.set(key, { fingerprint, version })
     stage.delivered = true
     this.#count(id, version)
     metrics.delivered(id)
@@ -149,6 +165,7 @@ export class Delivery {
 
   async #withdraw(key: string): Promise<void> {
     await this.#options.records.drop(key, 'its reader is gone')
+    this.#put.delete(key)
     this.#options.log.info({ record: key }, 'withdrawn')
   }
 }

@@ -100,7 +100,12 @@ export class AcmeIssuer implements Issuer {
     if (!account) await store.write(`account/${name}`, JSON.stringify({ key }))
     const client = new acme.Client({ directoryUrl: directory, accountKey: key })
     const contact = email === undefined ? {} : { contact: [`mailto:${email}`] }
-    await patiently(clock, signal, () => client.createAccount({ termsOfServiceAgreed: true, ...contact }))
+    try {
+      await patiently(clock, signal, () => client.createAccount({ termsOfServiceAgreed: true, ...contact }))
+    } catch (error) {
+      // An account that is there already the library updates, which an authority may refuse when nothing changes.
+      if (!isRegistered(client)) throw error
+    }
     return client
   }
 
@@ -164,6 +169,14 @@ export class AcmeIssuer implements Issuer {
       if (clock.now() >= deadline) throw certsError('ca_unavailable', late)
       await clock.until(clock.now() + wait, signal)
     }
+  }
+}
+
+function isRegistered(client: acme.Client): boolean {
+  try {
+    return client.getAccountUrl() !== ''
+  } catch {
+    return false
   }
 }
 

@@ -17,7 +17,7 @@ export interface PropagationTiming {
 }
 
 /** The defaults: providers publish within seconds, but serve from caches for the TTL of 30 s. */
-export const propagationTiming: PropagationTiming = { intervalMs: 2_000, deadlineMs: 180_000, rounds: 3 }
+export const propagationTiming: PropagationTiming = { intervalMs: 1_000, deadlineMs: 180_000, rounds: 3 }
 
 /**
  * Resolves when every authoritative server of the zone publishes every value, several times in a row; throws

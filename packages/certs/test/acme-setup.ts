@@ -22,6 +22,8 @@ export interface AcmeSetup extends AsyncDisposable {
   dns: DigitalOceanDns
   records: ChallengeRecords
   issuer: AcmeIssuer
+  /** The issuer as after a restart: another one on the same store. */
+  restart(): AcmeIssuer
 }
 
 /** `published: false` leaves the DNS server out: what the API takes is then never served. */
@@ -36,7 +38,7 @@ export async function acmeSetup(options: { published?: boolean; blocked?: string
   const store = await Store.open(folder.path, storeKey)
   const dns = new DigitalOceanDns({ token: new Secret(api.token), url: api.url, clock: systemClock })
   const records = new ChallengeRecords({ store, dns, log: quiet })
-  const issuer = new AcmeIssuer({
+  const acme = {
     name: 'pebble',
     directory: pebble.directoryUrl,
     ca: pebble.ca,
@@ -47,7 +49,7 @@ export async function acmeSetup(options: { published?: boolean; blocked?: string
     timing,
     clock: systemClock,
     log: quiet,
-  })
+  }
   const resources = started.move()
   return {
     pebble,
@@ -55,7 +57,8 @@ export async function acmeSetup(options: { published?: boolean; blocked?: string
     store,
     dns,
     records,
-    issuer,
+    issuer: new AcmeIssuer(acme),
+    restart: () => new AcmeIssuer(acme),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   }
 }

@@ -193,3 +193,18 @@ test('a receipt for the current certificate shows as served, one for an old one 
   await expect.poll(() => certs.refused).toEqual(['bad_reader'])
   expect(certs.delivery.stages).toMatchObject([{ delivered: true, served: false }])
 })
+
+test('two certs by mistake do not answer each other without end', async () => {
+  const records = new FakeRecords()
+  const bot = await announce(records, ['cert:edge'], ['edge'])
+  await using one = await setup(records)
+  await one.renew()
+  await expect.poll(() => one.delivery.stages).toMatchObject([{ delivered: true }])
+  await using two = await setup(records)
+  await two.renew()
+  await expect.poll(() => two.delivery.stages).toMatchObject([{ delivered: true }])
+  await expect.poll(() => one.delivery.stages).toMatchObject([{ delivered: false }])
+  const another = await announce(records, ['cert:edge'], ['edge'])
+  await expect.poll(() => another.jws('edge')).toBeDefined()
+  expect(records.log.filter((line) => line === `put ${bot.key('edge')}`)).toHaveLength(2)
+})

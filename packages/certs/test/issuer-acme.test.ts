@@ -27,10 +27,10 @@ test('a name and its wildcard are issued together, from two TXT values on one na
   expect(last.checkIssued(root)).toBe(true)
 })
 
-test('the account is registered once and used again', async () => {
+test('the account is registered once and used again, also after a restart', async () => {
   await using setup = await acmeSetup()
   const first = await setup.issuer.issue({ id: 'a', names: ['a.sub.example.com'] }, never)
-  const second = await setup.issuer.issue({ id: 'a', names: ['a.sub.example.com'] }, never)
+  const second = await setup.restart().issue({ id: 'a', names: ['a.sub.example.com'] }, never)
   expect(second.key).not.toBe(first.key)
   expect(await setup.store.list('account')).toEqual(['pebble'])
   expect(setup.pebble.output().match(/new account|There are now \d+ accounts/gi) ?? []).toHaveLength(1)
