@@ -1,7 +1,7 @@
 import { DamonError, damonError } from '@damon/protocol/errors'
 import { Backoff } from './backoff.ts'
 import { type Deferred, deferred, quiet, unrefTimer } from './deferred.ts'
-import { encodeRecord, type Records } from './records.ts'
+import { encodeRecord, type Records, type Written } from './records.ts'
 
 /** What an announcement needs of its hub. */
 export interface AnnouncementHome {
@@ -27,6 +27,9 @@ export class Announcement<T = unknown> implements AsyncDisposable {
   /** Counts values, to know which one the hub has. */
   #version = 1
   #stored = 0
+  /** What the hub last said of this client's own record: another owner's is higher. */
+  #written: Written | undefined
+  #toldOther = false
   /** The record was put in this session. */
   #owned = false
   #session = 0
@@ -103,9 +106,11 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     // Never put in any session: there is nothing to take away.
     if (this.#stored === 0) return
     try {
-      await this.#home.records.drop(this.key, reason)
+      // Put in an earlier session: only if nobody has written it since.
+      await this.#home.records.drop(this.key, reason, this.#owned ? undefined : this.#written?.revision)
     } catch (error) {
-      if (!(error instanceof DamonError && error.code === 'not_found')) throw error
+      const gone = error instanceof DamonError && (error.code === 'not_found' || error.code === 'conflict')
+      if (!gone) throw error
     }
   }
 
@@ -123,9 +128,14 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     const version = this.#version
     const session = this.#session
     try {
-      if (this.#owned) await this.#home.records.patchBytes(this.key, this.#value)
-      else await this.#home.records.putBytes(this.key, this.#value, { lease: true })
+      const { records } = this.#home
+      // A client that was frozen for longer than its lease must not overwrite whoever took over.
+      const mine = { lease: true, generation: this.#written?.generation }
+      this.#written = await (this.#owned
+        ? records.patchBytes(this.key, this.#value)
+        : records.putBytes(this.key, this.#value, mine))
       this.#stored = version
+      this.#toldOther = false
       this.#owned = session === this.#session
       this.#backoff.reset()
       if (this.#owned) this.#settle(version)
@@ -133,8 +143,10 @@ export class Announcement<T = unknown> implements AsyncDisposable {
       const error = cause instanceof DamonError ? cause : damonError('internal', undefined, { cause })
       const lostLease = this.#owned && (error.code === 'not_found' || error.code === 'not_owner')
       this.#owned = false
+      // It may be this client's own write that raised the generation.
+      if (error.code === 'unknown_outcome') this.#written = undefined
       if (session !== this.#session || lostLease) return
-      if (error.retry || passing.has(error.code)) await this.#pause()
+      if (error.retry || passing.has(error.code)) await this.#pause(error)
       else if (version === this.#version) this.#refuse(error)
     }
   }
@@ -146,8 +158,11 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     this.#settle(Number.POSITIVE_INFINITY, error)
   }
 
-  async #pause(): Promise<void> {
+  async #pause(error: DamonError): Promise<void> {
     if (this.#over || !this.#home.isConnected()) return
+    const other = error.code === 'not_owner' || error.code === 'conflict'
+    if (other && !this.#toldOther) this.#home.report(error)
+    this.#toldOther ||= other
     const { promise, resolve } = deferred<void>()
     const timer = unrefTimer(resolve, this.#backoff.next())
     this.#resume = resolve

@@ -78,7 +78,7 @@ export class Handlers {
     this.#draining = true
   }
 
-  /** Resolves when no handler runs. */
+  /** Resolves when no handler runs whose answer is waited for. */
   idle(): Promise<void> {
     if (this.#running.size === 0) return Promise.resolve()
     const { promise, resolve } = deferred<void>()
@@ -88,7 +88,7 @@ export class Handlers {
 
   /** Nobody waits for the answers under way any more. */
   lost(error: DamonError): void {
-    for (const { abort } of this.#running) abort.abort(error)
+    for (const { abort } of [...this.#running]) abort.abort(error)
   }
 
   #hear(frame: MessageFrame): void {
@@ -112,6 +112,7 @@ export class Handlers {
     this.#running.add(running)
     const timer = unrefTimer(() => running.abort.abort(damonError('timed_out')), frame.deadline)
     const { signal } = running.abort
+    signal.addEventListener('abort', () => this.#end(running), { once: true })
     try {
       const part = (value: unknown) => this.#part(running, value)
       const value = await handler(decodeValue(frame), { ...messageOf(frame), signal, part })
@@ -120,9 +121,14 @@ export class Handlers {
       if (!signal.aborted) this.#fail(running, error)
     } finally {
       clearTimeout(timer)
-      this.#running.delete(running)
-      if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+      this.#end(running)
     }
+  }
+
+  /** It is answered, or an answer is of no use: whoever waits for the handlers does not wait for this one. */
+  #end(running: Running): void {
+    this.#running.delete(running)
+    if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   #fail(running: Running, error: unknown): void {

@@ -1,29 +1,20 @@
 import type { LookupFunction } from 'node:net'
-import { type DamonError, damonError } from '@damon/protocol/errors'
-import type { Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
+import { damonError } from '@damon/protocol/errors'
+import type { Codec } from '@damon/protocol/frames'
 import type { Credential } from '@damon/trust/credential'
 import { readToken } from '@damon/trust/token'
 import type { Announcement } from './announcement.ts'
-import { Announcements } from './announcements.ts'
 import type { BackoffBounds } from './backoff.ts'
-import { Calls } from './calls.ts'
 import { deferred, quiet, unlessAborted } from './deferred.ts'
 import { Destination } from './destination.ts'
-import { Groups } from './groups.ts'
-import { Handlers, type MessageListener, type RequestHandler } from './handlers.ts'
-import { hello, type Resumable } from './hello.ts'
-import { Line, type LineEvents, type WelcomeFrame } from './line.ts'
-import { type HubState, Link, type StateChange } from './link.ts'
-import { Listeners, warn } from './listeners.ts'
-import { Outbound } from './outbound.ts'
-import { Positions } from './positions.ts'
+import type { MessageListener, RequestHandler } from './handlers.ts'
+import type { HubState, StateChange } from './link.ts'
+import { guard, Listeners, warn } from './listeners.ts'
 import type { RecordEntry } from './record-entry.ts'
-import { type PutOptions, Records, type Written } from './records.ts'
-import { refusal } from './refusal.ts'
-import { Requests } from './requests.ts'
+import type { PutOptions, Written } from './records.ts'
+import { type Gap, Session } from './session.ts'
 import type { Dial } from './transport.ts'
 import type { Watch } from './watch.ts'
-import { Watches } from './watches.ts'
 
 /** How a client behaves; every field has a default. */
 export interface HubOptions {
@@ -47,9 +38,6 @@ export interface HubOptions {
   onState?(change: StateChange): void
 }
 
-/** Messages that were lost on the way: at most numbers `from` to `until` of this origin and destination. */
-export type Gap = Omit<Extract<HubControlFrame, { type: 'gap' }>, 'type' | 'payload'>
-
 /** What `hub.on` hears. */
 export interface HubEvents {
   state: StateChange
@@ -64,68 +52,46 @@ const drainMs = 5_000
 /** One client's connection to the hub, kept up until it is closed or refused for good. Made by `connect` or `open`. */
 export class Hub implements AsyncDisposable {
   readonly #credential: Credential
-  readonly #options: HubOptions
   readonly #subject: string
+  readonly #onState: ((change: StateChange) => void) | undefined
   readonly #listeners: Listeners<HubEvents>
-  readonly #link: Link
-  readonly #outbound: Outbound
-  readonly #positions = new Positions()
-  readonly #calls: Calls
-  readonly #groups: Groups
-  readonly #requests: Requests
-  readonly #handlers: Handlers
-  readonly #records: Records
-  readonly #watches: Watches
-  readonly #announcements: Announcements
+  readonly #session: Session
   readonly #timeoutMs: number
-  #resume: Omit<Resumable, 'positions'> | undefined
-  #greeted: string[] = []
   #ready = deferred<void>()
+  #wasReady = false
   #closing: Promise<void> | undefined
+  #reporting = false
 
   /** Throws `bad_token` and `bad_field`; connects when `start` is called. */
   constructor(credential: Credential, options: HubOptions, dial: Dial) {
+    const { name, version, groups = [], codec = 'binary', timeoutMs = 30_000, lookup, onState } = options
     this.#credential = credential
-    this.#options = options
     this.#subject = readToken(credential.token).sub
-    this.#timeoutMs = options.timeoutMs ?? 30_000
-    const report = (error: unknown) => this.#report(error)
+    this.#onState = onState
+    this.#timeoutMs = timeoutMs
     this.#listeners = new Listeners((error) => this.#report(error))
-    this.#link = new Link(
+    this.#session = new Session(
       {
-        urls: credential.urls,
-        line: (url, events) => this.#line(url, events, dial),
+        ...{ credential, dial, codec, groups, timeoutMs, lookup },
+        version: [name, version].filter(Boolean).join('/').slice(0, 64) || undefined,
         backoff: options.backoff ?? { baseMs: 250, maxMs: 15_000 },
-        random: Math.random,
       },
       {
-        up: (welcome) => this.#up(welcome),
-        down: () => this.#down(),
-        frame: (frame) => this.#take(frame),
-        state: (change) => this.#tell(change),
-        closed: (error) => this.#closed(error),
+        state: (change) => this.#changed(change),
+        gap: (gap) => void this.#listeners.emit('gap', gap),
+        error: (error) => this.#report(error),
       },
     )
-    const link = this.#link
-    const isConnected = () => link.state === 'connected'
-    this.#outbound = new Outbound((frame) => void link.send(frame))
-    this.#calls = new Calls((frame) => link.send(frame), this.#timeoutMs)
-    this.#groups = new Groups(options.groups ?? [], this.#calls, this.#positions, isConnected)
-    this.#requests = new Requests(this.#outbound, (frame) => link.send(frame), report)
-    this.#handlers = new Handlers(this.#outbound, report)
-    this.#records = new Records(this.#calls)
-    this.#watches = new Watches((frame) => link.send(frame), report)
-    this.#announcements = new Announcements({ records: this.#records, isConnected, report })
   }
 
   /** `connecting` until the first welcome, `reconnecting` between two connections, `closed` for ever. */
   get state(): HubState {
-    return this.#link.state
+    return this.#session.link.state
   }
 
   /** Id of the session; undefined before the first welcome. */
   get session(): string | undefined {
-    return this.#resume?.session
+    return this.#session.id
   }
 
   /** Who this client is: `SERVICE/INSTANCE`. */
@@ -140,7 +106,7 @@ export class Hub implements AsyncDisposable {
 
   /** Begins to connect. */
   start(): void {
-    this.#link.start()
+    this.#session.link.start()
   }
 
   /** Hears changes of state, gaps, and errors that belong to no call. */
@@ -155,11 +121,11 @@ export class Hub implements AsyncDisposable {
 
   /** Becomes a member of a group, also of later sessions. Rejects with `denied` and leaves it at that. */
   join(group: string, signal?: AbortSignal): Promise<void> {
-    return quiet(this.#groups.join(group, signal))
+    return quiet(this.#session.groups.join(group, signal))
   }
 
   leave(group: string): Promise<void> {
-    return quiet(this.#groups.leave(group))
+    return quiet(this.#session.groups.leave(group))
   }
 
   /** Every member of a group. */
@@ -184,44 +150,44 @@ export class Hub implements AsyncDisposable {
 
   /** Hears messages with this event, or those that begin alike when it ends with `*`. */
   receive(event: string, listener: MessageListener): Disposable {
-    return this.#handlers.receive(event, listener)
+    return this.#session.handlers.receive(event, listener)
   }
 
   /** Answers requests with this event; the most particular handler is asked. Throws `bad_field` when it has one already. */
   handle(event: string, handler: RequestHandler): Disposable {
-    return this.#handlers.handle(event, handler)
+    return this.#session.handlers.handle(event, handler)
   }
 
   get(key: string): Promise<RecordEntry | undefined> {
-    return quiet(this.#records.get(key))
+    return quiet(this.#session.records.get(key))
   }
 
   list(prefix: string): Promise<RecordEntry[]> {
-    return quiet(this.#records.list(prefix))
+    return quiet(this.#session.records.list(prefix))
   }
 
   /** Writes a record once; `announce` is what keeps one alive. `unknown_outcome` when the connection is lost meanwhile. */
   put(key: string, value: unknown, options?: PutOptions): Promise<Written> {
-    return quiet(this.#records.put(key, value, options))
+    return quiet(this.#session.records.put(key, value, options))
   }
 
   /** Changes the value of a leased record of this session. */
   patch(key: string, value: unknown): Promise<Written> {
-    return quiet(this.#records.patch(key, value))
+    return quiet(this.#session.records.patch(key, value))
   }
 
   drop(key: string, reason: string): Promise<void> {
-    return quiet(this.#records.drop(key, reason))
+    return quiet(this.#session.records.drop(key, reason))
   }
 
   /** The records under a prefix, and every change of them. Throws `bad_field` for what is no prefix. */
   watch<T = unknown>(prefix: string): Watch<T> {
-    return this.#watches.watch(prefix)
+    return this.#session.watches.watch(prefix)
   }
 
   /** Keeps a leased record alive over reconnects. Throws `bad_field` and `too_large`. */
   announce<T>(key: string, value: T): Announcement<T> {
-    return this.#announcements.announce(key, value)
+    return this.#session.announcements.announce(key, value)
   }
 
   /**
@@ -238,151 +204,39 @@ export class Hub implements AsyncDisposable {
   }
 
   async #close(reason: string): Promise<void> {
-    this.#handlers.drain()
-    if (this.#link.state === 'connected') {
+    this.#session.handlers.drain()
+    if (this.#session.link.state === 'connected') {
       const late = deferred<void>()
       const timer = setTimeout(late.resolve, drainMs)
       const down = this.on('state', () => late.resolve())
-      await Promise.race([this.#handlers.idle().then(() => this.#outbound.empty()), late.promise])
+      await Promise.race([this.#session.handlers.idle().then(() => this.#session.outbound.empty()), late.promise])
       down[Symbol.dispose]()
       clearTimeout(timer)
     }
-    await this.#link.close(reason, damonError('closed'))
+    await this.#session.link.close(reason, damonError('closed'))
   }
 
   #destination(to: string, any: boolean): Destination {
     return new Destination(to, any, {
-      outbound: this.#outbound,
-      requests: this.#requests,
+      outbound: this.#session.outbound,
+      requests: this.#session.requests,
       timeoutMs: this.#timeoutMs,
     })
   }
 
-  #line(url: string, events: LineEvents, dial: Dial): Line {
-    const { codec = 'binary', lookup, name, version } = this.#options
-    const { ca } = this.#credential
-    const settings = { url, dial, codec, ca, lookup, random: Math.random }
-    const says = [name, version].filter(Boolean).join('/').slice(0, 64) || undefined
-    return new Line(
-      {
-        ...settings,
-        hello: async (nonce, host) => {
-          const resume = this.#resume && { ...this.#resume, positions: this.#positions.list() }
-          const groups = this.#groups.list()
-          const frame = await hello(this.#credential, { nonce, host, codec }, { version: says, groups, resume })
-          this.#greeted = frame.groups ?? []
-          return frame
-        },
-      },
-      events,
-    )
-  }
-
-  #up({ session, ticket, epoch, resumed, done, frameBytes, positions }: WelcomeFrame): void {
-    this.#resume = { session, ticket, epoch, ack: resumed ? (this.#resume?.ack ?? 0) : 0 }
-    if (!resumed) {
-      this.#positions.reset(positions)
-      this.#handlers.lost(damonError('disconnected'))
-      // Before new numbers begin, which would be taken for the old ones.
-      this.#requests.lost()
-    }
-    this.#outbound.up(session, resumed, done, frameBytes)
-    // What waits first: a call made from here on is sent at once, and must not be sent again as one that waited.
-    this.#calls.up()
-    const greeted = new Set(this.#greeted)
-    const rest = this.#groups.list().filter((group) => !greeted.has(group))
-    this.#groups.joinRest(rest).catch((error: unknown) => this.#report(error))
-    this.#watches.up()
-    this.#announcements.up()
-    this.#ready.resolve()
-  }
-
-  #down(): void {
-    this.#ready = deferred()
-    this.#outbound.down()
-    this.#calls.down()
-    this.#watches.down()
-  }
-
-  #closed(error: DamonError): void {
-    const byUser = error.code === 'closed'
-    this.#ready.reject(error)
-    this.#ready = deferred()
-    this.#ready.reject(error)
-    this.#announcements.close(error)
-    this.#watches.close(byUser ? undefined : error)
-    this.#handlers.lost(error)
-    this.#requests.close(error)
-    this.#outbound.close(error)
-    this.#calls.close(error)
-  }
-
-  #take(frame: HubFrame): void {
-    switch (frame.type) {
-      case 'message':
-        this.#message(frame)
-        return
-      case 'verdict':
-        if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.#requests.verdict(frame)
-        return
-      case 'part':
-        if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.#requests.part(frame)
-        return
-      case 'settled':
-        this.#requests.settled(frame.request)
-        return
-      case 'ack':
-        if (this.#resume && frame.seq !== undefined) this.#resume.ack = frame.seq
-        if (frame.number !== undefined) this.#outbound.acknowledge(frame.number)
-        if (frame.id !== undefined) this.#calls.acknowledge(frame)
-        return
-      case 'error':
-        this.#refuse(frame)
-        return
-      case 'records':
-        if (!this.#calls.records(frame)) this.#watches.records(frame)
-        return
-      case 'gap': {
-        const { origin, to, from, until } = frame
-        this.#positions.raise([{ origin, to, seq: until }])
-        this.#listeners.emit('gap', { origin, to, from, until })
-      }
-    }
-  }
-
-  #message(frame: MessageFrame): void {
-    const destination = frame.any ? this.#own : frame.to
-    const isNew =
-      this.#positions.pass(frame.origin, destination, frame.seq) &&
-      this.#positions.passSender(frame.session, destination, frame.number, frame.again)
-    if (isNew) this.#handlers.take(frame, this.#resume?.session ?? '')
-  }
-
-  #refuse(frame: Extract<HubControlFrame, { type: 'error' }>): void {
-    const error = refusal(frame)
-    if (frame.id !== undefined) {
-      if (!this.#calls.refuse(frame.id, error)) this.#watches.refuse(frame.id, error)
-    } else if (frame.number !== undefined) {
-      this.#outbound.refuse(frame.number, error)
-      this.#requests.refuse(frame.number, error)
-    } else {
-      this.#report(error)
-    }
-  }
-
-  /** The destination that stands for this very session. */
-  get #own(): string {
-    return `session/${this.#resume?.session ?? ''}`
-  }
-
-  #tell(change: StateChange): void {
-    if (this.#options.onState) {
-      try {
-        this.#options.onState(change)
-      } catch (error) {
-        this.#report(error)
-      }
-    }
+  #changed(change: StateChange): void {
+    const { state, error } = change
+    // Those who wait keep waiting over every failed attempt; only a readiness that was is replaced.
+    if (state !== 'connected' && this.#wasReady) this.#ready = deferred()
+    this.#wasReady = state === 'connected'
+    if (state === 'connected') this.#ready.resolve()
+    else if (state === 'closed') this.#ready.reject(error)
+    const onState = this.#onState
+    if (onState)
+      guard(
+        () => onState(change),
+        (thrown) => this.#report(thrown),
+      )
     this.#listeners.emit('state', change)
   }
 
@@ -390,8 +244,6 @@ export class Hub implements AsyncDisposable {
     // A listener for errors that throws must not be told of its own error.
     if (this.#reporting || !this.#hears(error)) warn(error)
   }
-
-  #reporting = false
 
   #hears(error: unknown): boolean {
     this.#reporting = true

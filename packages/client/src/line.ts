@@ -63,9 +63,7 @@ export class Line {
     )
     // Not unref'd: a process that has nothing but its hub waits for it.
     this.#timer = setTimeout(() => {
-      this.#socket.terminate()
-      const error = damonError('disconnected', `No welcome came within ${handshakeMs / 1000} s.`)
-      this.#end({ reason: 'handshake', error, retry: true })
+      this.#fail('handshake', damonError('disconnected', `No welcome came within ${handshakeMs / 1000} s.`))
     }, handshakeMs)
   }
 
@@ -96,12 +94,24 @@ export class Line {
 
   /** Ends at once. */
   drop(reason: string): void {
-    this.#socket.terminate()
-    this.#end({ reason, error: damonError('disconnected'), retry: true })
+    this.#fail(reason, damonError('disconnected'))
   }
 
   #write(frame: ClientFrame): void {
-    this.#socket.send(this.#settings.codec === 'binary' ? encodeClientFrame(frame) : encodeClientText(frame))
+    let data: Uint8Array | string
+    try {
+      data = this.#settings.codec === 'binary' ? encodeClientFrame(frame) : encodeClientText(frame)
+    } catch (cause) {
+      // What users give is checked before; a session whose numbers ran out needs a new one.
+      this.#fail('garbled', cause instanceof DamonError ? cause : damonError('bad_frame', undefined, { cause }))
+      return
+    }
+    this.#socket.send(data)
+  }
+
+  #fail(reason: string, error: DamonError, retry = true): void {
+    this.#socket.terminate()
+    this.#end({ reason, error, retry })
   }
 
   #message(data: Uint8Array | string): void {
@@ -111,8 +121,7 @@ export class Line {
       this.#take(this.#decode(data))
     } catch (cause) {
       const error = cause instanceof DamonError ? cause : damonError('bad_frame', 'Taking it failed.', { cause })
-      this.#socket.terminate()
-      this.#end({ reason: 'garbled', error, retry: true })
+      this.#fail('garbled', error)
     }
   }
 
@@ -158,8 +167,7 @@ export class Line {
       if (this.#phase === 'challenged') this.#write(hello)
     } catch (cause) {
       const error = cause instanceof DamonError ? cause : damonError('bad_credential', 'No proof.', { cause })
-      this.#socket.terminate()
-      this.#end({ reason: 'handshake', error, retry: error.retry })
+      this.#fail('handshake', error, error.retry)
     }
   }
 
@@ -186,8 +194,7 @@ export class Line {
         this.#beat()
         return
       }
-      this.#socket.terminate()
-      this.#end({ reason: 'silent', error: damonError('disconnected', 'The hub fell silent.'), retry: true })
+      this.#fail('silent', damonError('disconnected', 'The hub fell silent.'))
     }, 5)
   }
 

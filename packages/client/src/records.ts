@@ -17,6 +17,8 @@ export interface PutOptions {
   lease?: boolean
   /** Only if it has this revision; 0: only if there is none. Else `conflict`. */
   expect?: number
+  /** The generation that this writer last owned: `conflict` when another has owned the record since. */
+  generation?: number | undefined
 }
 
 /** Reads and writes records, one call each. */
@@ -48,9 +50,9 @@ export class Records {
   }
 
   /** As `put`, for a value that is encoded already. */
-  async putBytes(key: string, payload: Uint8Array, { lease, expect }: PutOptions): Promise<Written> {
+  async putBytes(key: string, payload: Uint8Array, options: PutOptions): Promise<Written> {
     checkKey(key)
-    const { ack } = await this.#calls.call((id) => ({ type: 'put', id, key, lease, expect, payload }), {
+    const { ack } = await this.#calls.call((id) => ({ ...options, type: 'put', id, key, payload }), {
       repeat: false,
     })
     return { revision: ack?.revision ?? 0, generation: ack?.generation ?? 0 }
@@ -63,10 +65,10 @@ export class Records {
     return { revision: ack?.revision ?? 0, generation: ack?.generation ?? 0 }
   }
 
-  async drop(key: string, reason: string): Promise<void> {
+  async drop(key: string, reason: string, expect?: number): Promise<void> {
     checkKey(key)
     const short = reason.slice(0, limits.reasonBytes)
-    await this.#calls.call((id) => ({ type: 'drop', id, key, reason: short }), { repeat: false })
+    await this.#calls.call((id) => ({ type: 'drop', id, key, reason: short, expect }), { repeat: false })
   }
 }
 

@@ -80,7 +80,7 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
     this.close()
   }
 
-  /** Takes a `records` frame. Throws `bad_frame`. */
+  /** Takes a `records` frame. */
   take(frame: Extract<HubControlFrame, { type: 'records' }>): void {
     if (this.#end) return
     const entries = readEntries(frame)

@@ -37,7 +37,7 @@ export class Watches {
     for (const watch of this.#byId.values()) watch.interrupt()
   }
 
-  /** False when no watch has this id. Throws `bad_frame`. */
+  /** False when no watch has this id. */
   records(frame: Extract<HubControlFrame, { type: 'records' }>): boolean {
     const watch = this.#byId.get(frame.id)
     watch?.take(frame)

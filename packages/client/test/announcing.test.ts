@@ -27,7 +27,7 @@ test('puts a leased record, and changes it with the latest value', async () => {
   expect(await connection.next('put')).toMatchObject({ key: 'node/a', lease: true, payload: json({ load: 1 }) })
   const updates = [2, 3, 4].map((load) => announcement.update({ load }))
   await Promise.all(updates)
-  const patches = connection.frames.filter(({ type }) => type === 'patch')
+  const patches = connection.frames.filter((frame) => frame.type === 'patch')
   expect(patches.at(-1)?.payload).toEqual(json({ load: 4 }))
   expect(patches).toHaveLength(2)
 })
@@ -56,10 +56,20 @@ test('a write cut off by a lost connection is made up for', async () => {
   await (await hub.connection(1)).next('put')
 })
 
-test('waits for a predecessor or a store that is away, and tries again', async () => {
-  const { client, errors } = await refusing('not_owner', 'unavailable')
+test('waits for another owner to go, which it tells once, and for a store that is away', async () => {
+  const { client, errors } = await refusing('not_owner', 'conflict', 'unavailable')
   await client.announce('node/a', 1).ready()
-  expect(errors).toEqual([])
+  expect(errors).toMatchObject([{ code: 'not_owner' }])
+})
+
+test('names the generation it had, so that whoever took over meanwhile is not overwritten', async () => {
+  const { hub, client, announcement, connection } = await announcing()
+  await announcement.ready()
+  expect(await connection.next('put')).not.toHaveProperty('generation')
+  connection.break()
+  const second = await hub.connection(1)
+  await client.ready()
+  expect(await second.next('put')).toMatchObject({ generation: 1 })
 })
 
 test('what is refused for good is told, and tried again with the next value', async () => {

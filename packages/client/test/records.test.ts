@@ -1,3 +1,4 @@
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { HubControlFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import { eventually } from '@damon/testkit/eventually'
@@ -70,7 +71,13 @@ test('lists what came in several frames; a value that is not JSON stays bytes', 
 })
 
 test('records whose sizes do not fit their frame end the connection, not the process', async () => {
-  const { client, states } = await reading([{ key: 'node/a', value: json(1), size: 900 }])
+  const hub = await aHub()
+  hub.script.frame = (frame, connection) => {
+    if (frame.type !== 'get') return false
+    connection.sendRaw(encodeHubFrame(records(frame.id, [{ key: 'node/a', value: json(12) }])).subarray(0, -1))
+    return true
+  }
+  const { client, states } = await aClient(hub)
   const get = client.get('node/a')
   await eventually(() => expect(states).toContainEqual(expect.objectContaining({ reason: 'garbled' })))
   await client.close()

@@ -1,0 +1,212 @@
+import type { LookupFunction } from 'node:net'
+import { type DamonError, damonError } from '@damon/protocol/errors'
+import type { Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
+import type { Credential } from '@damon/trust/credential'
+import { Announcements } from './announcements.ts'
+import type { BackoffBounds } from './backoff.ts'
+import { Calls } from './calls.ts'
+import { Groups } from './groups.ts'
+import { Handlers } from './handlers.ts'
+import { hello, type Resumable } from './hello.ts'
+import { Line, type LineEvents, type WelcomeFrame } from './line.ts'
+import { Link, type StateChange } from './link.ts'
+import { Outbound } from './outbound.ts'
+import { Positions } from './positions.ts'
+import { Records } from './records.ts'
+import { refusal } from './refusal.ts'
+import { Requests } from './requests.ts'
+import type { Dial } from './transport.ts'
+import { Watches } from './watches.ts'
+
+type ErrorFrame = Extract<HubControlFrame, { type: 'error' }>
+
+/** Messages that were lost on the way: at most numbers `from` to `until` of this origin and destination. */
+export type Gap = Omit<Extract<HubControlFrame, { type: 'gap' }>, 'type' | 'payload'>
+
+/** How a session connects and waits. */
+export interface SessionSettings {
+  credential: Credential
+  dial: Dial
+  codec: Codec
+  /** What the client says of itself. */
+  version: string | undefined
+  groups: readonly string[]
+  backoff: BackoffBounds
+  /** Milliseconds that a call may wait for a connection and its answer. */
+  timeoutMs: number
+  lookup: LookupFunction | undefined
+}
+
+/** What a session tells. */
+export interface SessionEvents {
+  state(change: StateChange): void
+  gap(gap: Gap): void
+  /** What belongs to no call. */
+  error(error: unknown): void
+}
+
+/**
+ * What one client has going with its hub, over all its connections: takes each frame to its part, and tells the parts,
+ * in an order that matters, when a connection comes and goes.
+ */
+export class Session {
+  readonly link: Link
+  readonly groups: Groups
+  readonly outbound: Outbound
+  readonly requests: Requests
+  readonly handlers: Handlers
+  readonly records: Records
+  readonly watches: Watches
+  readonly announcements: Announcements
+  readonly #settings: SessionSettings
+  readonly #events: SessionEvents
+  readonly #positions = new Positions()
+  readonly #calls: Calls
+  #resume: Omit<Resumable, 'positions'> | undefined
+  /** The groups of the last hello. */
+  #greeted: string[] = []
+
+  /** Throws `bad_field` for what is no group. */
+  constructor(settings: SessionSettings, events: SessionEvents) {
+    this.#settings = settings
+    this.#events = events
+    this.link = new Link(
+      {
+        urls: settings.credential.urls,
+        line: (url, lineEvents) => this.#line(url, lineEvents),
+        backoff: settings.backoff,
+        random: Math.random,
+      },
+      {
+        up: (welcome) => this.#up(welcome),
+        down: () => this.#down(),
+        frame: (frame) => this.#take(frame),
+        state: (change) => events.state(change),
+        closed: (error) => this.#closed(error),
+      },
+    )
+    const isConnected = () => this.link.state === 'connected'
+    const report = (error: unknown) => events.error(error)
+    this.outbound = new Outbound((frame) => void this.link.send(frame))
+    this.#calls = new Calls((frame) => this.link.send(frame), settings.timeoutMs)
+    this.groups = new Groups(settings.groups, this.#calls, this.#positions, isConnected)
+    this.requests = new Requests(this.outbound, (frame) => this.link.send(frame), report)
+    this.handlers = new Handlers(this.outbound, report)
+    this.records = new Records(this.#calls)
+    this.watches = new Watches((frame) => this.link.send(frame), report)
+    this.announcements = new Announcements({ records: this.records, isConnected, report })
+  }
+
+  /** Undefined before the first welcome. */
+  get id(): string | undefined {
+    return this.#resume?.session
+  }
+
+  #line(url: string, events: LineEvents): Line {
+    const { credential, dial, codec, lookup, version } = this.#settings
+    return new Line(
+      {
+        ...{ url, dial, codec, lookup, ca: credential.ca, random: Math.random },
+        hello: async (nonce, host) => {
+          const resume = this.#resume && { ...this.#resume, positions: this.#positions.list() }
+          const groups = this.groups.list()
+          const frame = await hello(credential, { nonce, host, codec }, { version, groups, resume })
+          this.#greeted = frame.groups ?? []
+          return frame
+        },
+      },
+      events,
+    )
+  }
+
+  #up({ session, ticket, epoch, resumed, done, frameBytes, positions }: WelcomeFrame): void {
+    this.#resume = { session, ticket, epoch, ack: resumed ? (this.#resume?.ack ?? 0) : 0 }
+    if (!resumed) {
+      this.#positions.reset(positions)
+      this.handlers.lost(damonError('disconnected'))
+      // Before new numbers begin, which would be taken for the old ones.
+      this.requests.lost()
+    }
+    this.outbound.up(session, resumed, done, frameBytes)
+    // What waits first: a call made from here on is sent at once, and must not be sent again as one that waited.
+    this.#calls.up()
+    const greeted = new Set(this.#greeted)
+    const rest = this.groups.list().filter((group) => !greeted.has(group))
+    this.groups.joinRest(rest).catch((error: unknown) => this.#events.error(error))
+    this.watches.up()
+    this.announcements.up()
+  }
+
+  #down(): void {
+    this.outbound.down()
+    this.#calls.down()
+    this.watches.down()
+  }
+
+  #closed(error: DamonError): void {
+    this.announcements.close(error)
+    this.watches.close(error.code === 'closed' ? undefined : error)
+    this.handlers.lost(error)
+    this.requests.close(error)
+    this.outbound.close(error)
+    this.#calls.close(error)
+  }
+
+  #take(frame: HubFrame): void {
+    switch (frame.type) {
+      case 'message':
+        this.#message(frame)
+        break
+      case 'verdict':
+        if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.requests.verdict(frame)
+        break
+      case 'part':
+        if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.requests.part(frame)
+        break
+      case 'settled':
+        this.requests.settled(frame.request)
+        break
+      case 'ack':
+        if (this.#resume && frame.seq !== undefined) this.#resume.ack = frame.seq
+        if (frame.number !== undefined) this.outbound.acknowledge(frame.number)
+        if (frame.id !== undefined) this.#calls.acknowledge(frame)
+        break
+      case 'error':
+        this.#refuse(frame)
+        break
+      case 'records':
+        if (!this.#calls.records(frame)) this.watches.records(frame)
+        break
+      case 'gap': {
+        const { origin, to, from, until } = frame
+        this.#positions.raise([{ origin, to, seq: until }])
+        this.#events.gap({ origin, to, from, until })
+      }
+    }
+  }
+
+  #message(frame: MessageFrame): void {
+    const destination = frame.any ? this.#own : frame.to
+    const isNew =
+      this.#positions.pass(frame.origin, destination, frame.seq) &&
+      this.#positions.passSender(frame.session, destination, frame.number, frame.again)
+    if (isNew) this.handlers.take(frame, this.#resume?.session ?? '')
+  }
+
+  #refuse(frame: ErrorFrame): void {
+    const error = refusal(frame)
+    if (frame.id !== undefined) {
+      if (!this.#calls.refuse(frame.id, error)) this.watches.refuse(frame.id, error)
+    } else if (frame.number !== undefined) {
+      this.outbound.refuse(frame.number, error)
+      this.requests.refuse(frame.number, error)
+    } else {
+      this.#events.error(error)
+    }
+  }
+
+  /** The destination that stands for this very session. */
+  get #own(): string {
+    return `session/${this.#resume?.session ?? ''}`
+  }
+}
