@@ -8,6 +8,9 @@ export function parseAnswers<T>(answers: readonly Answer[], schema: z.ZodType<T>
     const parsed = schema.safeParse(answer.value)
     if (answer.verdict === 'answered' && parsed.success) return parsed.data
     const what = answer.verdict === 'answered' ? 'answered something else' : answer.verdict
-    throw new CliError('not_answered', `${answer.service}/${answer.client}: ${what}.`)
+    throw new CliError(
+      'not_answered',
+      `${answer.service ? `${answer.service}/${answer.client}` : 'A receiver'}: ${what}.`,
+    )
   })
 }

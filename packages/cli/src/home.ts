@@ -27,6 +27,8 @@ export interface Home {
   certs: { config: string; storeKey: string; state: string }
   connection(name: string): string
   log(service: string): string
+  /** Node's cache of compiled code, which halves the start of a service. */
+  compiled: string
 }
 
 /** The paths of a set of keys in a folder. */
@@ -61,6 +63,7 @@ export function homeAt(root: string): Home {
     },
     connection: (name) => join(root, 'connections', `${name}.json`),
     log: (service) => join(root, 'logs', `${service}.log`),
+    compiled: join(root, 'compiled'),
   }
 }
 

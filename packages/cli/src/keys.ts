@@ -12,6 +12,9 @@ import { type KeyPaths, keyPaths } from './home.ts'
 /** The issuer that `keys init` makes. */
 export const firstIssuer = 'op-1'
 
+/** openssl's key derivation for this format is quick, so the passphrase itself must be long. */
+const passphraseLength = 16
+
 /** An issuer's key and what it is for. */
 export interface IssuerKey {
   kid: string
@@ -32,12 +35,15 @@ const issuerKey = z.object({ kid: z.string(), aud: z.string(), key: privateJwk }
 
 /**
  * Makes root, first issuer and trust list in a folder, all of them or none. Without passphrase the root's private key
- * lies there in clear. Throws `exists` if the folder has anything in it.
+ * lies there in clear. Throws `exists` if the folder has anything in it, `bad_argument` for a short passphrase.
  */
 export async function createKeys(
   paths: KeyPaths,
   options: { aud: string; dev: boolean; passphrase?: Secret | undefined },
 ): Promise<void> {
+  if (options.passphrase && options.passphrase.reveal().length < passphraseLength) {
+    throw new CliError('bad_argument', `DAMON_ROOT_PASSPHRASE needs at least ${passphraseLength} characters.`)
+  }
   const [root, issuer] = await Promise.all([generateKey(), generateKey()])
   const trust = await signTrustList(root.privateKey, {
     aud: options.aud,

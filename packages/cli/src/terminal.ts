@@ -1,3 +1,6 @@
+import { exits } from './cli-error.ts'
+import { errno } from './files.ts'
+
 /** What a command may use of the world around it. */
 export interface Terminal {
   env: Readonly<Record<string, string | undefined>>
@@ -24,6 +27,11 @@ const echoMs = 500
 
 /** This process's terminal. */
 export function processTerminal(): Terminal {
+  // `damon watch node/ | head` has seen enough.
+  process.stdout.on('error', (error) => {
+    if (errno(error) === 'EPIPE') process.exit(exits.done)
+    throw error
+  })
   let interrupt: Interrupt | undefined
   return {
     env: process.env,

@@ -40,7 +40,7 @@ function plain({ service, client, session, verdict, value, error }: Answer) {
 
 function page(answers: readonly Answer[]): string {
   const rows = answers.map(({ service, client, session, verdict, value, error }) => [
-    `${service}/${client}`,
+    service ? `${service}/${client}` : 'not known',
     session,
     verdict,
     error ? `${error.code}: ${error.message}` : value,

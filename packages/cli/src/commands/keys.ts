@@ -1,13 +1,9 @@
 import { resolve } from 'node:path'
 import { readConfig, secret } from '@damon/runtime/config'
 import type { Command } from 'commander'
-import { CliError } from '../cli-error.ts'
 import { findHome, keyPaths } from '../home.ts'
 import { createKeys, firstIssuer } from '../keys.ts'
 import type { Terminal } from '../terminal.ts'
-
-/** openssl's key derivation for this format is quick, so the passphrase itself must be long. */
-const passphraseLength = 16
 
 interface Options {
   dir?: string
@@ -31,9 +27,6 @@ export function addKeys(program: Command, terminal: Terminal): void {
 async function initKeys({ dir, aud, json }: Options, terminal: Terminal): Promise<void> {
   const paths = dir ? keyPaths(resolve(terminal.cwd, dir)) : findHome(terminal.env, terminal.cwd).keys
   const { DAMON_ROOT_PASSPHRASE: passphrase } = readConfig({ DAMON_ROOT_PASSPHRASE: secret().optional() }, terminal.env)
-  if (passphrase && passphrase.reveal().length < passphraseLength) {
-    throw new CliError('bad_argument', `DAMON_ROOT_PASSPHRASE needs at least ${passphraseLength} characters.`)
-  }
   await createKeys(paths, { aud, dev: false, passphrase })
   const made = {
     root: paths.root,

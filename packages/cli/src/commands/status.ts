@@ -7,15 +7,15 @@ import type { Terminal } from '../terminal.ts'
 
 /** What each worker answers to `hub.status`. */
 const workerStatus = z.looseObject({
-  worker: z.number(),
-  origin: z.number(),
+  worker: z.string(),
   pid: z.number(),
   sessions: z.number(),
   uptimeMs: z.number(),
-  version: z.string(),
   bus: z.string(),
-  busOk: z.boolean(),
+  /** Whether its store and bus answer. */
+  reachable: z.boolean(),
   records: z.number(),
+  openRequests: z.number(),
 })
 
 /** `status`: the hub's workers, as each tells it. */
@@ -33,11 +33,11 @@ export function addStatus(program: Command, terminal: Terminal): void {
           span(worker.uptimeMs),
           worker.sessions,
           worker.records,
-          `${worker.bus}${worker.busOk ? '' : ' FAILS'}`,
-          worker.version,
+          worker.openRequests,
+          worker.reachable ? worker.bus : `${worker.bus}: does not answer`,
         ])
         terminal.print(`connected as ${printable(hub.subject)}\n`)
-        terminal.print(table(['worker', 'pid', 'up', 'sessions', 'records', 'bus', 'version'], rows))
+        terminal.print(table(['worker', 'pid', 'up', 'sessions', 'records', 'requests', 'bus'], rows))
       }),
     )
 }

@@ -21,7 +21,7 @@ export function hubSpec(home: Home, env: Environment, options: { port: number; a
     script: script('hub'),
     env: (last) => ({
       HUB_WORKERS: '2',
-      ...chosen(env, own.hub),
+      ...environment(home, env, own.hub),
       HUB_HOST: '127.0.0.1',
       // Whatever port it got at first stays its port: connection files name it.
       HUB_PORT: last?.url ? new URL(last.url).port : String(options.port),
@@ -42,7 +42,7 @@ export function certsSpec(home: Home, env: Environment, connections: Record<Conn
     name: 'certs',
     script: script('certs'),
     env: () => ({
-      ...chosen(env, own.certs),
+      ...environment(home, env, own.certs),
       DAMON_CONNECTION_FILE: connections.certs,
       CERTS_CONFIG_FILE: home.certs.config,
       CERTS_STATE_DIR: home.certs.state,
@@ -53,17 +53,17 @@ export function certsSpec(home: Home, env: Environment, connections: Record<Conn
 }
 
 /** The sidecar of the Lavalink that LAVALINK_URL names. */
-export function sidecarSpec(env: Environment, connections: Record<ConnectionName, string>): ServiceSpec {
+export function sidecarSpec(home: Home, env: Environment, connections: Record<ConnectionName, string>): ServiceSpec {
   return {
     name: 'sidecar',
     script: script('sidecar'),
-    env: () => ({ ...chosen(env, own.sidecar), DAMON_CONNECTION_FILE: connections.sidecar }),
+    env: () => ({ ...environment(home, env, own.sidecar), DAMON_CONNECTION_FILE: connections.sidecar }),
   }
 }
 
-function chosen(env: Environment, names: RegExp): Record<string, string> {
-  const entries = Object.entries(env).filter(([name, value]) => value && (common.test(name) || names.test(name)))
-  return Object.fromEntries(entries) as Record<string, string>
+function environment(home: Home, env: Environment, names: RegExp): Record<string, string> {
+  const chosen = Object.entries(env).filter(([name, value]) => value && (common.test(name) || names.test(name)))
+  return { NODE_COMPILE_CACHE: home.compiled, ...(Object.fromEntries(chosen) as Record<string, string>) }
 }
 
 function script(service: string): string {
