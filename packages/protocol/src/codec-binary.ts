@@ -1,8 +1,10 @@
 import { damonError } from './errors.ts'
 import {
+  type ClientControlFrame,
   type ClientFrame,
   type ClientPartFrame,
   frameNumbers,
+  type HubControlFrame,
   type HubFrame,
   type HubPartFrame,
   type MessageFrame,
@@ -13,7 +15,8 @@ import {
   type VerdictFrame,
   verdicts,
 } from './frames.ts'
-import { checkControl, type Side } from './schema.ts'
+import { isSession } from './names.ts'
+import { checkControl, checkPayload, type Side } from './schema.ts'
 
 // damon.v1, big-endian. Every frame: type u8, flags u8. Then by type:
 //   send     number u32, to u8, event u8; to, event, payload
@@ -23,49 +26,78 @@ import { checkControl, type Side } from './schema.ts'
 //   verdict  origin u32, seq u48, request u32, session 8 bytes, verdict u8, code u8, from u8; code, from, payload
 //   part     as reply from a client, as verdict from the hub
 //   others   length u32 of a JSON object; the object, payload
+// Unused flags and the unused bytes of a part are written as 0 and not read.
 const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16 } as const
 
 const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 27, control: 6 } as const
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
+const nothing = new Uint8Array()
 
 const typeNames: Record<Side, (string | undefined)[]> = { client: [], hub: [] }
 for (const side of ['client', 'hub'] as const)
   for (const [name, number] of Object.entries(frameNumbers[side])) typeNames[side][number] = name
 
+/** Writes numbers and names that fit their place. @throws DamonError `bad_field` for others */
 class Writer {
   readonly bytes: Uint8Array
+  readonly #type: string
   #at: number
 
-  constructor(size: number, headroom: number) {
+  constructor(type: string, size: number, headroom: number) {
     this.bytes = new Uint8Array(headroom + size)
+    this.#type = type
     this.#at = headroom
   }
   u8(value: number) {
     this.bytes[this.#at++] = value
   }
-  u16(value: number) {
+  u16(field: string, value: number) {
+    if (value !== (value & 0xffff)) throw this.#unfit(field, 'is no number of 16 bits')
     this.u8(value >>> 8)
     this.u8(value)
   }
-  u32(value: number) {
-    this.u16(value >>> 16)
-    this.u16(value)
+  u32(field: string, value: number) {
+    if (value !== value >>> 0) throw this.#unfit(field, 'is no number of 32 bits')
+    this.u8(value >>> 24)
+    this.u8(value >>> 16)
+    this.u8(value >>> 8)
+    this.u8(value)
   }
-  u48(value: number) {
-    this.u16(Math.floor(value / 2 ** 32))
-    this.u32(value)
+  u48(field: string, value: number) {
+    const high = Math.floor(value / 2 ** 32)
+    if (high !== (high & 0xffff) || !Number.isInteger(value)) throw this.#unfit(field, 'is no number of 48 bits')
+    this.u16(field, high)
+    this.u32(field, value % 2 ** 32)
   }
-  hex(text: string) {
+  /** The place of a word in its table. */
+  word(field: string, table: readonly string[], word: string) {
+    const index = table.indexOf(word)
+    if (index < 0) throw this.#unfit(field, 'is none of its words')
+    this.u8(index)
+  }
+  session(text: string) {
+    if (!isSession(text)) throw this.#unfit('session', 'is no session: 16 hex digits')
     for (let i = 0; i < 16; i += 2) this.u8(Number.parseInt(text.slice(i, i + 2), 16))
   }
-  ascii(text: string) {
-    for (let i = 0; i < text.length; i++) this.u8(text.charCodeAt(i))
+  length(field: string, text: string) {
+    if (text.length > 255) throw this.#unfit(field, 'has more than 255 characters')
+    this.u8(text.length)
+  }
+  name(field: string, text: string) {
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i)
+      if (code < 0x20 || code > 0x7e) throw this.#unfit(field, 'is no name of printable ASCII')
+      this.u8(code)
+    }
   }
   raw(bytes: Uint8Array) {
     this.bytes.set(bytes, this.#at)
     this.#at += bytes.length
+  }
+  #unfit(field: string, why: string): Error {
+    return damonError('bad_field', `${this.#type}.${field}: ${why}.`, { field })
   }
 }
 
@@ -128,99 +160,108 @@ function flags(frame: { again?: boolean; any?: boolean; bytes?: boolean; late?: 
 function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Array {
   const request = frame.type === 'request'
   const size = (request ? sizes.request : sizes.send) + frame.to.length + frame.event.length + frame.payload.length
-  const out = new Writer(size, headroom)
+  const out = new Writer(frame.type, size, headroom)
   out.u8(frameNumbers.client[frame.type])
   out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes }))
-  out.u32(frame.number)
+  out.u32('number', frame.number)
   if (request) {
-    out.u32(frame.deadline)
-    out.u16(frame.quorum)
+    out.u32('deadline', frame.deadline)
+    out.u16('quorum', frame.quorum)
   }
-  out.u8(frame.to.length)
-  out.u8(frame.event.length)
-  out.ascii(frame.to)
-  out.ascii(frame.event)
+  out.length('to', frame.to)
+  out.length('event', frame.event)
+  out.name('to', frame.to)
+  out.name('event', frame.event)
   out.raw(frame.payload)
   return out.bytes
 }
 
 function encodeReply(frame: ReplyFrame | ClientPartFrame, headroom: number): Uint8Array {
   const code = frame.type === 'reply' ? frame.code : ''
-  const out = new Writer(sizes.reply + code.length + frame.payload.length, headroom)
+  const out = new Writer(frame.type, sizes.reply + code.length + frame.payload.length, headroom)
   out.u8(frameNumbers.client[frame.type])
   out.u8(flags({ again: frame.again, bytes: frame.bytes }))
-  out.u32(frame.number)
-  out.u8(frame.type === 'reply' ? replyVerdicts.indexOf(frame.verdict) : 0)
-  out.u8(code.length)
-  out.hex(frame.session)
-  out.u32(frame.request)
-  out.ascii(code)
+  out.u32('number', frame.number)
+  if (frame.type === 'reply') out.word('verdict', replyVerdicts, frame.verdict)
+  else out.u8(0)
+  out.length('code', code)
+  out.session(frame.session)
+  out.u32('request', frame.request)
+  out.name('code', code)
   out.raw(frame.payload)
   return out.bytes
 }
 
 function encodeMessage(frame: MessageFrame, headroom: number): Uint8Array {
   const size = sizes.message + frame.to.length + frame.from.length + frame.event.length + frame.payload.length
-  const out = new Writer(size, headroom)
+  const out = new Writer(frame.type, size, headroom)
   out.u8(frameNumbers.hub.message)
   out.u8(flags(frame))
-  out.u32(frame.origin)
-  out.u48(frame.seq)
-  out.u32(frame.number)
-  out.hex(frame.session)
-  out.u32(frame.deadline)
-  out.u8(frame.to.length)
-  out.u8(frame.from.length)
-  out.u8(frame.event.length)
-  out.ascii(frame.to)
-  out.ascii(frame.from)
-  out.ascii(frame.event)
+  out.u32('origin', frame.origin)
+  out.u48('seq', frame.seq)
+  out.u32('number', frame.number)
+  out.session(frame.session)
+  out.u32('deadline', frame.deadline)
+  out.length('to', frame.to)
+  out.length('from', frame.from)
+  out.length('event', frame.event)
+  out.name('to', frame.to)
+  out.name('from', frame.from)
+  out.name('event', frame.event)
   out.raw(frame.payload)
   return out.bytes
 }
 
 function encodeVerdict(frame: VerdictFrame | HubPartFrame, headroom: number): Uint8Array {
   const code = frame.type === 'verdict' ? frame.code : ''
-  const out = new Writer(sizes.verdict + code.length + frame.from.length + frame.payload.length, headroom)
+  const size = sizes.verdict + code.length + frame.from.length + frame.payload.length
+  const out = new Writer(frame.type, size, headroom)
   out.u8(frameNumbers.hub[frame.type])
   out.u8(flags({ again: frame.again, bytes: frame.bytes, late: frame.late }))
-  out.u32(frame.origin)
-  out.u48(frame.seq)
-  out.u32(frame.request)
-  out.hex(frame.session)
-  out.u8(frame.type === 'verdict' ? verdicts.indexOf(frame.verdict) : 0)
-  out.u8(code.length)
-  out.u8(frame.from.length)
-  out.ascii(code)
-  out.ascii(frame.from)
+  out.u32('origin', frame.origin)
+  out.u48('seq', frame.seq)
+  out.u32('request', frame.request)
+  out.session(frame.session)
+  if (frame.type === 'verdict') out.word('verdict', verdicts, frame.verdict)
+  else out.u8(0)
+  out.length('code', code)
+  out.length('from', frame.from)
+  out.name('code', code)
+  out.name('from', frame.from)
   out.raw(frame.payload)
   return out.bytes
 }
 
-function encodeControl(
-  side: Side,
-  frame: { type: string; payload?: Uint8Array | undefined },
-  headroom: number,
-): Uint8Array {
-  const { type, payload, ...fields } = frame
+function encodeControl(side: Side, frame: ClientControlFrame | HubControlFrame, headroom: number): Uint8Array {
+  const { type, payload = nothing, ...fields } = frame as { type: string; payload?: Uint8Array | undefined }
+  const numbers: Record<string, number> = frameNumbers[side]
+  const number = Object.hasOwn(numbers, type) ? numbers[type] : undefined
+  if (number === undefined) throw damonError('bad_frame', `Unknown frame type ${JSON.stringify(type)}.`)
+  checkPayload(side, frame, payload)
   const meta = encoder.encode(JSON.stringify(fields))
-  const out = new Writer(sizes.control + meta.length + (payload?.length ?? 0), headroom)
-  out.u8((frameNumbers[side] as Record<string, number>)[type] ?? 0)
+  const out = new Writer(type, sizes.control + meta.length + payload.length, headroom)
+  out.u8(number)
   out.u8(0)
-  out.u32(meta.length)
+  out.u32('length', meta.length)
   out.raw(meta)
-  if (payload) out.raw(payload)
+  out.raw(payload)
   return out.bytes
 }
 
-/** Encodes a client's frame as `damon.v1`. */
+/**
+ * Encodes a client's frame as `damon.v1`.
+ * @throws DamonError `bad_field` for what does not fit its place
+ */
 export function encodeClientFrame(frame: ClientFrame): Uint8Array {
   if (frame.type === 'send' || frame.type === 'request') return encodeSend(frame, 0)
   if (frame.type === 'reply' || frame.type === 'part') return encodeReply(frame, 0)
   return encodeControl('client', frame, 0)
 }
 
-/** Encodes a frame of the hub as `damon.v1`, behind `headroom` unused bytes for the WebSocket header. */
+/**
+ * Encodes a frame of the hub as `damon.v1`, behind `headroom` unused bytes for the WebSocket header.
+ * @throws DamonError `bad_field` for what does not fit its place
+ */
 export function encodeHubFrame(frame: HubFrame, headroom = 0): Uint8Array {
   if (frame.type === 'message') return encodeMessage(frame, headroom)
   if (frame.type === 'verdict' || frame.type === 'part') return encodeVerdict(frame, headroom)
@@ -236,7 +277,7 @@ function decodeControl(side: Side, type: string, input: Reader): Record<string, 
   } catch (cause) {
     throw damonError('bad_frame', `The fields of ${type} are not JSON.`, { cause })
   }
-  return { type, ...checkControl(side, type, fields), payload }
+  return checkControl(side, type, fields, payload)
 }
 
 /**

@@ -1,11 +1,12 @@
 import * as z from 'zod/mini'
 import { damonError } from './errors.ts'
-import { type ClientFrame, type HubFrame, replyVerdicts, verdicts } from './frames.ts'
+import { type ClientFrame, frameNumbers, type HubFrame, replyVerdicts, verdicts } from './frames.ts'
 import { isSession } from './names.ts'
-import { checkControl, type Side } from './schema.ts'
+import { checkControl, checkFields, checkPayload, type Side } from './schema.ts'
 
 // damon.v1.json: one JSON object per text message. A payload is the string `text` where it is valid UTF-8, else `base64`.
 const encoder = new TextEncoder()
+const nothing = new Uint8Array()
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 const u32 = z.int().check(z.nonnegative(), z.maximum(0xffffffff))
@@ -80,30 +81,36 @@ function payloadOf(object: Record<string, unknown>): Uint8Array {
     if (typeof base64 !== 'string') throw damonError('bad_field', 'base64: is no string.', { field: 'base64' })
     return fromBase64(base64)
   }
-  if (text === undefined) return new Uint8Array()
+  if (text === undefined) return nothing
   if (typeof text !== 'string') throw damonError('bad_field', 'text: is no string.', { field: 'text' })
+  if (!text.isWellFormed()) throw damonError('bad_field', 'text: holds half a character.', { field: 'text' })
   return encoder.encode(text)
 }
 
-function encode(frame: ClientFrame | HubFrame): string {
-  const { payload, ...fields } = frame
-  if (frame.type === 'records') {
-    let at = 0
-    const entries = frame.entries.map((entry) => {
-      const value = (payload ?? new Uint8Array()).subarray(at, at + entry.size)
-      at += entry.size
-      const { size, ...rest } = entry
-      return size === 0 ? rest : { ...rest, ...payloadFields(value) }
-    })
-    return JSON.stringify({ ...fields, entries })
-  }
-  return JSON.stringify(
-    payload === undefined || payload.length === 0 ? fields : { ...fields, ...payloadFields(payload) },
-  )
+function dataSchema(side: Side, type: string): z.ZodMiniType | undefined {
+  return Object.hasOwn(dataFrames[side], type) ? dataFrames[side][type] : undefined
+}
+
+function encode(side: Side, frame: ClientFrame | HubFrame): string {
+  const { payload = nothing, ...fields } = frame as { type: string; payload?: Uint8Array | undefined }
+  const data = dataSchema(side, frame.type)
+  if (data) checkFields(data, frame.type, frame)
+  else if (!Object.hasOwn(frameNumbers[side], frame.type))
+    throw damonError('bad_frame', `Unknown frame type ${JSON.stringify(frame.type)}.`)
+  else checkPayload(side, frame, payload)
+  if (frame.type !== 'records')
+    return JSON.stringify(payload.length === 0 ? fields : { ...fields, ...payloadFields(payload) })
+  let at = 0
+  const entries = frame.entries.map(({ size, ...entry }) => {
+    const value = payload.subarray(at, at + size)
+    at += size
+    return size === 0 ? entry : { ...entry, ...payloadFields(value) }
+  })
+  return JSON.stringify({ ...fields, entries })
 }
 
 function recordsOf(object: Record<string, unknown>): Record<string, unknown> {
-  if (!Array.isArray(object.entries)) return { type: 'records', ...checkControl('hub', 'records', object) }
+  if (!Array.isArray(object.entries)) return checkControl('hub', 'records', object, nothing)
   const values = object.entries.map((entry) => payloadOf(Object(entry)))
   const entries = object.entries.map((entry, i) => ({ ...Object(entry), size: values[i]?.length ?? 0 }))
   const payload = new Uint8Array(values.reduce((sum, value) => sum + value.length, 0))
@@ -112,7 +119,7 @@ function recordsOf(object: Record<string, unknown>): Record<string, unknown> {
     payload.set(value, at)
     at += value.length
   }
-  return { type: 'records', ...checkControl('hub', 'records', { ...object, entries }), payload }
+  return checkControl('hub', 'records', { ...object, entries }, payload)
 }
 
 function decode(side: Side, text: string): Record<string, unknown> {
@@ -126,28 +133,26 @@ function decode(side: Side, text: string): Record<string, unknown> {
     throw damonError('bad_frame', 'The frame is no object with a type.')
   const { type, ...fields } = object as { type: unknown } & Record<string, unknown>
   if (typeof type !== 'string') throw damonError('bad_field', 'type: is no string.', { field: 'type' })
-  const data = Object.hasOwn(dataFrames[side], type) ? dataFrames[side][type] : undefined
-  if (!data) {
-    if (side === 'hub' && type === 'records') return recordsOf(fields)
-    return { type, ...checkControl(side, type, fields), payload: payloadOf(fields) }
-  }
-  const result = z.safeParse(data, fields)
-  if (!result.success) {
-    const issue = result.error.issues[0]
-    const field = issue?.path.join('.') || 'frame'
-    throw damonError('bad_field', `${type}.${field}: ${issue?.message ?? 'is not valid'}.`, { field })
-  }
-  return { type, ...(result.data as object), payload: payloadOf(fields) }
+  const data = dataSchema(side, type)
+  if (data) return { type, ...checkFields(data, type, fields), payload: payloadOf(fields) }
+  if (side === 'hub' && type === 'records') return recordsOf(fields)
+  return checkControl(side, type, fields, payloadOf(fields))
 }
 
-/** Encodes a client's frame as `damon.v1.json`. */
+/**
+ * Encodes a client's frame as `damon.v1.json`.
+ * @throws DamonError `bad_field` for what no receiver would take
+ */
 export function encodeClientText(frame: ClientFrame): string {
-  return encode(frame)
+  return encode('client', frame)
 }
 
-/** Encodes a frame of the hub as `damon.v1.json`. */
+/**
+ * Encodes a frame of the hub as `damon.v1.json`.
+ * @throws DamonError `bad_field` for what no receiver would take
+ */
 export function encodeHubText(frame: HubFrame): string {
-  return encode(frame)
+  return encode('hub', frame)
 }
 
 /**

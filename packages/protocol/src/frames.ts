@@ -163,9 +163,20 @@ export const hubControl = {
   }),
 } as const
 
+const carriers = { client: ['put', 'patch'], hub: ['records'] } as const
+type Carrier = (typeof carriers)[keyof typeof carriers][number]
+
+/** Control frames that carry a payload; all others carry none. */
+export const withPayload: Readonly<Record<keyof typeof carriers, ReadonlySet<string>>> = {
+  client: new Set(carriers.client),
+  hub: new Set(carriers.hub),
+}
+
 /** A frame with a body of fields and, for some types, an opaque payload. */
 type Control<Table extends Record<string, z.ZodMiniType>> = {
-  [Type in keyof Table & string]: { type: Type; payload?: Uint8Array | undefined } & z.infer<Table[Type]>
+  [Type in keyof Table & string]: { type: Type } & z.infer<Table[Type]> & {
+      payload?: Type extends Carrier ? Uint8Array | undefined : undefined
+    }
 }[keyof Table & string]
 
 export type ClientControlFrame = Control<typeof clientControl>
