@@ -43,6 +43,10 @@ async function play(): Promise<void> {
 
   await scene('A Lavalink starts, and a sidecar beside it. The bot was not told, and has it.')
   await using lavalink = await FakeLavalink.start()
+  const silence = (): void => {
+    lavalink.stats = { ...lavalink.stats, players: 0, playingPlayers: 0 }
+  }
+  ending.signal.addEventListener('abort', silence)
   await using sidecar = startActor(serviceScript('sidecar'), {
     env: {
       DAMON_CONNECTION_FILE: connections.sidecar ?? '',
@@ -71,7 +75,7 @@ async function play(): Promise<void> {
   await reaches(nodes, 'draining')
   await pause()
   say('Lavalink', 'the last song ends')
-  lavalink.stats = { ...lavalink.stats, players: 0, playingPlayers: 0 }
+  silence()
   await reaches(nodes, 'gone')
   say('sidecar', `ended with exit code ${await orEnd(sidecar.ended)}`)
 

@@ -5,16 +5,29 @@ import { fileURLToPath } from 'node:url'
 import { type RunningService, startService } from '@damon/testkit/process'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import type { Credential } from '@damon/trust/credential'
-import { generateKey } from '@damon/trust/keys'
+import { generateKey, type PrivateJwk } from '@damon/trust/keys'
 import { createAuthority, issueLeaf } from '@damon/trust/local-ca'
 import { mintToken } from '@damon/trust/token'
 import { signTrustList } from '@damon/trust/trust-list'
+
+/** What a credential may have other than usual. */
+export interface Unusual {
+  /** Unix seconds. */
+  iat?: number
+  /** Unix seconds. */
+  exp?: number
+  aud?: string
+  /** The key of an earlier credential. */
+  identity?: PrivateJwk
+  /** Somebody who is not on the trust list under this name or with this key. */
+  issuer?: { kid: string; key: PrivateJwk }
+}
 
 /** Everything that services need to trust each other, made anew and removed when disposed: keys, certificates, a folder. */
 export interface House extends AsyncDisposable {
   readonly folder: string
   /** What a service with this subject and these capabilities connects with, valid for an hour. */
-  credential(url: string, sub: string, can: readonly string[]): Promise<Credential>
+  credential(url: string, sub: string, can: readonly string[], unusual?: Unusual): Promise<Credential>
   /** The path of a connection file with that. */
   connectionFile(url: string, sub: string, can: readonly string[]): Promise<string>
   /** A hub that this house trusts, on a free port where `HUB_PORT` says nothing; `ready.url` is where. */
@@ -53,13 +66,19 @@ export async function buildHouse(): Promise<House> {
     HUB_ROOT_KEY_FILE: await write('root-public.json', JSON.stringify(root.publicKey)),
     HUB_TRUST_FILE: await write('trust.jws', trust),
   }
-  const credential = async (url: string, sub: string, can: readonly string[]): Promise<Credential> => {
-    const identity = await generateKey()
-    const iat = Math.floor(Date.now() / 1000)
-    const token = await mintToken(
-      { kid, key: issuer.privateKey },
-      { aud, sub, jti: randomUUID(), iat, exp: iat + hour, can: [...can], cnf: { jwk: identity.publicKey } },
-    )
+  const credential: House['credential'] = async (url, sub, can, unusual = {}) => {
+    const identity = unusual.identity ?? (await generateKey()).privateKey
+    const { kty, crv, x } = identity
+    const { iat = Math.floor(Date.now() / 1000) } = unusual
+    const token = await mintToken(unusual.issuer ?? { kid, key: issuer.privateKey }, {
+      aud: unusual.aud ?? aud,
+      sub,
+      jti: randomUUID(),
+      iat,
+      exp: unusual.exp ?? iat + hour,
+      can: [...can],
+      cnf: { jwk: { kty, crv, x } },
+    })
     return {
       damon: 1,
       urls: [url],
@@ -68,7 +87,7 @@ export async function buildHouse(): Promise<House> {
       trust,
       token,
       ca: authority.certificate,
-      identity: identity.privateKey,
+      identity,
     }
   }
   return {

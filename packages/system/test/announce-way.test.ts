@@ -2,15 +2,22 @@ import { connect } from '@damon/client/connect'
 import type { Hub } from '@damon/client/hub'
 import type { RecordChange, Watch } from '@damon/client/watch'
 import { type NodeRecord, nodeRecord, serviceRecord } from '@damon/protocol/records'
-import { eventually } from '@damon/testkit/eventually'
+import { eventually as poll } from '@damon/testkit/eventually'
 import { FakeLavalink } from '@damon/testkit/fake-lavalink'
 import { onFreePorts } from '@damon/testkit/free-port'
 import { type RunningService, startService } from '@damon/testkit/process'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { buildHouse, type House, serviceScript } from '../src/house.ts'
 
-const botRights = ['join:bots', 'get:node/*', 'get:node-secret/*', 'get:service/*']
+const botRights = ['join:bots', 'get:node/*', 'get:node-secret/*', 'get:service/*', 'ask:group/hubs:hub.status']
 const password = 'only for bots 9f2c'
+
+/** What the product does within 2 s may take this long on a busy machine, ms. */
+const deadlineMs = 20_000
+const eventually = <T>(check: () => T | Promise<T>): Promise<T> => poll(check, { deadlineMs })
+
+// The pauses of a client that looks for its hub come to half a minute.
+vi.setConfig({ testTimeout: 60_000 })
 
 let house: House
 let hub: RunningService
@@ -18,7 +25,7 @@ let url: string
 
 beforeAll(async () => {
   house = await buildHouse()
-  hub = await house.startHub({ HUB_HEARTBEAT_MS: '1000', HUB_LEASE_GRACE_MS: '1000' })
+  hub = await house.startHub({ HUB_LEASE_GRACE_MS: '1000' })
   url = hub.ready.url!
 })
 
@@ -65,6 +72,13 @@ async function botOnAnotherWorker(id: string): Promise<Hub> {
 
 function nodeIn(watch: Watch, id: string): NodeRecord {
   return nodeRecord.parse(watch.entries.get(`node/${id}`)?.value)
+}
+
+/** The only session of a service. */
+function sessionIn(watch: Watch): { key: string; worker: number } {
+  expect(watch.entries.size).toBe(1)
+  const [entry] = [...watch.entries.values()]
+  return { key: entry!.key, worker: serviceRecord.parse(entry!.value).worker }
 }
 
 function changesOf(watch: Watch, key: string): RecordChange[] {
@@ -170,6 +184,25 @@ describe('an audio node on its way to the bots', () => {
     await eventually(() => expect(changes.map(({ type }) => type)).toEqual(expect.arrayContaining(['suspect', 'drop'])))
     expect(nodes.entries.has('node/killed')).toBe(false)
     expect(await bot.get('node-secret/killed')).toBeUndefined()
+  })
+
+  it('stays announced when the hub worker that holds its sidecar is killed', async () => {
+    await using lavalink = await FakeLavalink.start({ password })
+    await using _sidecar = await startSidecar('moved', lavalink)
+    await using bot = await botOnAnotherWorker('moved')
+    const nodes = bot.watch('node/')
+    await eventually(() => expect(nodeIn(nodes, 'moved').state).toBe('ready'))
+    const services = bot.watch('service/sidecar/moved/')
+    const before = await eventually(() => sessionIn(services))
+    const workers = await bot.group('hubs').request<{ origin: number; pid: number }>('hub.status', null)
+    const holder = workers.find(({ value }) => value?.origin === before.worker)
+    process.kill(holder!.value!.pid, 'SIGKILL')
+    await eventually(() => {
+      expect(sessionIn(services).key).not.toBe(before.key)
+      expect(nodes.entries.get('node/moved')?.state).toBe('live')
+    })
+    lavalink.stats = { ...lavalink.stats, players: 7 }
+    await eventually(() => expect(nodeIn(nodes, 'moved')).toMatchObject({ state: 'ready', load: { players: 7 } }))
   })
 
   it('is announced again by a sidecar that follows a killed one', async () => {

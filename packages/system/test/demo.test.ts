@@ -5,6 +5,9 @@ import { expect, it } from 'vitest'
 
 const script = fileURLToPath(new URL('../src/demo.ts', import.meta.url))
 
+/** How long the whole product may take to start, play and end on a busy machine, ms. */
+const timeout = 120_000
+
 /** The demonstration at full speed; `hear` gets its output as it comes. */
 async function runDemo(hear: (output: string, stop: () => void) => void = () => {}) {
   const { PATH = '', HOME = '' } = process.env
@@ -23,7 +26,7 @@ async function runDemo(hear: (output: string, stop: () => void) => void = () => 
   return { code, output }
 }
 
-it('shows an audio node announced, unreachable, drained and retired, and ends by itself', async () => {
+it('shows an audio node announced, unreachable, drained and retired, and ends by itself', { timeout }, async () => {
   const { code, output } = await runDemo()
   const story = ['is ready', 'is unreachable', 'is ready', 'is draining', 'is gone: dropped as retired', 'exit code 0']
   expect(output).toMatch(new RegExp(story.join('[^]*')))
@@ -32,9 +35,9 @@ it('shows an audio node announced, unreachable, drained and retired, and ends by
   expect(code).toBe(0)
 })
 
-it('ends cleanly when it is stopped in the middle', async () => {
+it('ends cleanly when it is stopped in the middle', { timeout }, async () => {
   const { code, output } = await runDemo((text, stop) => {
-    if (text.includes('is ready')) stop()
+    if (text.includes('2 players')) stop()
   })
   expect(output.trimEnd()).toMatch(/Stopped\.$/)
   expect(code).toBe(0)
