@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import { eventually } from '@damon/testkit/eventually'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Backoff } from '../src/backoff.ts'
 import { aClient, aHub } from './a-hub.ts'
 
@@ -192,6 +192,7 @@ test('a terminal close later on ends it: nothing is dialled, everything rejects 
 test('a listener that throws disturbs nobody, and is told as an error', async () => {
   const hub = await aHub()
   const { client, errors } = await aClient(hub)
+  const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
   const heard: string[] = []
   client.on('state', () => {
     throw new Error('mine')
@@ -203,6 +204,7 @@ test('a listener that throws disturbs nobody, and is told as an error', async ()
   await client.ready()
   await eventually(() => expect(heard).toEqual(['connected']))
   expect(errors).toMatchObject([{ message: 'mine' }])
+  expect(warn).toHaveBeenCalledWith(expect.objectContaining({ message: 'worse' }))
 })
 
 test('groups come back with the hello; those left do not', async () => {
