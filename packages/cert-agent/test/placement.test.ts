@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DeliveredCertificate } from '@damon/client/certificates-node'
 import { createLogger } from '@damon/runtime/logger'
+import { eventually } from '@damon/testkit/eventually'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import { expect, onTestFinished, test } from 'vitest'
 import { CertificateFolder } from '../src/folder.ts'
@@ -64,9 +65,9 @@ test('each new certificate is put there, reloaded once and proven', async () => 
   const agent = await setup(temporary.path)
   expect(agent.placement.problem).toBe('no certificate yet')
   agent.reader.deliver(1)
-  await expect.poll(() => agent.reader.proven).toEqual([1])
+  await eventually(() => expect(agent.reader.proven).toEqual([1]))
   agent.reader.deliver(2)
-  await expect.poll(() => agent.reader.proven).toEqual([1, 2])
+  await eventually(() => expect(agent.reader.proven).toEqual([1, 2]))
   expect(agent.reloads).toEqual(['key 1\nchain 1\n', 'key 2\nchain 2\n'])
   expect(agent.placement.problem).toBeUndefined()
 })
@@ -75,12 +76,12 @@ test('the same certificate delivered again, or after a restart, is not reloaded'
   await using temporary = await temporaryFolder()
   const first = await setup(temporary.path)
   first.reader.deliver(1)
-  await expect.poll(() => first.reader.proven).toEqual([1])
+  await eventually(() => expect(first.reader.proven).toEqual([1]))
   first.reader.current = { ...certificate(1), version: 9 }
   await first.stop()
   const second = await setup(temporary.path)
   second.reader.deliver(1)
-  await expect.poll(() => second.reader.proven).toEqual([1])
+  await eventually(() => expect(second.reader.proven).toEqual([1]))
   expect(second.reloads).toEqual([])
 })
 
@@ -89,7 +90,7 @@ test('a reload that fails is tried again until it works, and what is wrong is to
   const agent = await setup(temporary.path)
   agent.failures.push(new Error('nginx is not running'), new Error('still not'))
   agent.reader.deliver(1)
-  await expect.poll(() => agent.reader.proven).toEqual([1])
+  await eventually(() => expect(agent.reader.proven).toEqual([1]))
   expect(agent.reloads).toHaveLength(3)
   expect(agent.placement.problem).toBeUndefined()
 })
@@ -99,8 +100,8 @@ test('a reload that a crash prevented is made up for at the next start, before a
   const folder = await CertificateFolder.open(temporary.path, 0o600)
   await folder.put(certificate(1))
   const agent = await setup(temporary.path)
-  await expect.poll(() => agent.reloads).toEqual(['key 1\nchain 1\n'])
-  await expect.poll(() => agent.folder.needsReload()).toBe(false)
+  await eventually(() => expect(agent.reloads).toEqual(['key 1\nchain 1\n']))
+  await eventually(async () => expect(await agent.folder.needsReload()).toBe(false))
 })
 
 test('files that cannot be written are a problem that passes when they can', async () => {
@@ -113,7 +114,7 @@ test('files that cannot be written are a problem that passes when they can', asy
     return put(one)
   }
   agent.reader.deliver(1)
-  await expect.poll(() => agent.placement.problem).toBe('no space left')
+  await eventually(() => expect(agent.placement.problem).toBe('no space left'))
   full = false
-  await expect.poll(() => agent.reader.proven).toEqual([1])
+  await eventually(() => expect(agent.reader.proven).toEqual([1]))
 })

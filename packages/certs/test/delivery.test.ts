@@ -1,4 +1,5 @@
 import { DamonError } from '@damon/protocol/errors'
+import { eventually } from '@damon/testkit/eventually'
 import { FakeRecords } from '@damon/testkit/fake-records'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import { aud, type TrustedIssuer, trustedIssuer } from '@damon/testkit/trusted-issuer'
@@ -88,15 +89,12 @@ test('a reader gets each certificate it wants, sealed to its key, and the next o
   const bot = await announce(certs.records, ['cert:edge', 'cert:other'], ['edge', 'other'])
   const first = await certs.renew()
   await certs.renew('other')
-  const text = await expect
-    .poll(() => bot.jws('edge'))
-    .toBeDefined()
-    .then(() => bot.jws('edge')!)
+  const text = await eventually(() => expect(bot.jws('edge')).toBeDefined()).then(() => bot.jws('edge')!)
   const opened = await bot.open(text)
   expect(opened).toMatchObject({ key: first.key, chain: first.chain, fingerprint: first.fingerprint })
-  await expect.poll(() => bot.jws('other')).toBeDefined()
+  await eventually(() => expect(bot.jws('other')).toBeDefined())
   const second = await certs.renew()
-  await expect.poll(() => bot.jws('edge')).not.toBe(text)
+  await eventually(() => expect(bot.jws('edge')).not.toBe(text))
   const next = await bot.open(bot.jws('edge')!, 'edge', opened.version)
   expect(next.fingerprint).toBe(second.fingerprint)
   expect(JSON.stringify([...certs.records.entries])).not.toContain('PRIVATE KEY')
@@ -107,7 +105,7 @@ test('a reader may have only what its token says', async () => {
   await certs.renew()
   await certs.renew('other')
   const bot = await announce(certs.records, ['cert:edge'], ['edge', 'other'])
-  await expect.poll(() => bot.jws('edge')).toBeDefined()
+  await eventually(() => expect(bot.jws('edge')).toBeDefined())
   expect(bot.jws('other')).toBeUndefined()
 })
 
@@ -120,11 +118,11 @@ test('records that prove nothing are refused and counted, once each', async () =
   const { statement } = certs.records.entries.get(readerKey(honest.reader))!.value as { statement: string }
   certs.records.forge(readerKey(mallory), { value: { statement }, leased: true })
   certs.records.forge('cert-reader/bot/0123456789abcdef', { value: 'garbage', leased: true })
-  await expect.poll(() => honest.jws('edge')).toBeDefined()
-  await expect.poll(() => certs.refused).toEqual(['bad_reader', 'bad_reader', 'bad_reader'])
+  await eventually(() => expect(honest.jws('edge')).toBeDefined())
+  await eventually(() => expect(certs.refused).toEqual(['bad_reader', 'bad_reader', 'bad_reader']))
   certs.delivery.refresh()
   await certs.renew()
-  await expect.poll(() => certs.delivery.stages).toHaveLength(1)
+  await eventually(() => expect(certs.delivery.stages).toHaveLength(1))
   const keys = [...certs.records.entries.keys()].filter((key) => key.startsWith('cert/'))
   expect(keys).toEqual([honest.key('edge')])
   expect(unleased.jws('edge')).toBeUndefined()
@@ -136,11 +134,11 @@ test('what was sealed for a reader is dropped when it goes, also what an earlier
   records.forge('cert/bot/0123456789abcdef/edge', { value: { jws: 'a.b.c' }, leased: false })
   await using certs = await setup(records)
   await certs.renew()
-  await expect.poll(() => records.entries.size).toBe(0)
+  await eventually(() => expect(records.entries.size).toBe(0))
   const bot = await announce(records, ['cert:edge'], ['edge'])
-  await expect.poll(() => bot.jws('edge')).toBeDefined()
+  await eventually(() => expect(bot.jws('edge')).toBeDefined())
   await bot.leave()
-  await expect.poll(() => records.entries.size).toBe(0)
+  await eventually(() => expect(records.entries.size).toBe(0))
 })
 
 test('a restart delivers nothing anew that lies there already', async () => {
@@ -149,12 +147,12 @@ test('a restart delivers nothing anew that lies there already', async () => {
   const bot = await announce(records, ['cert:edge', 'cert:other'], ['edge', 'other'])
   const first = await setup(records, folder.path)
   const { fingerprint } = await first.renew()
-  await expect.poll(() => first.delivery.stages).toMatchObject([{ delivered: true }])
+  await eventually(() => expect(first.delivery.stages).toMatchObject([{ delivered: true }]))
   await first[Symbol.asyncDispose]()
   records.log.length = 0
   await using second = await setup(records, folder.path)
   await second.renew('other')
-  await expect.poll(() => second.delivery.stages).toMatchObject([{ delivered: true }, { delivered: true }])
+  await eventually(() => expect(second.delivery.stages).toMatchObject([{ delivered: true }, { delivered: true }]))
   expect(records.log).toEqual([`put ${bot.key('other')}`])
   expect((await bot.open(bot.jws('edge')!)).fingerprint).toBe(fingerprint)
 })
@@ -167,7 +165,7 @@ test('versions rise above those that an earlier life delivered, even when the cl
   records.forge(bot.key('edge'), { value: { jws: `a.${payload}.c` }, leased: false })
   await using certs = await setup(records)
   await certs.renew()
-  await expect.poll(() => certs.delivery.versions.get('edge')).toBe(future + 1)
+  await eventually(() => expect(certs.delivery.versions.get('edge')).toBe(future + 1))
 })
 
 test('a hub that cannot store is asked again until it can', async () => {
@@ -175,22 +173,22 @@ test('a hub that cannot store is asked again until it can', async () => {
   const bot = await announce(certs.records, ['cert:edge'], ['edge'])
   certs.records.failures.push(new DamonError('unavailable', 'not now'), new DamonError('disconnected', 'nor now'))
   await certs.renew()
-  await expect.poll(() => bot.jws('edge'), { timeout: 10_000 }).toBeDefined()
+  await eventually(() => expect(bot.jws('edge')).toBeDefined())
 })
 
 test('a receipt for the current certificate shows as served, one for an old one does not, a forged one is refused', async () => {
   await using certs = await setup()
   const bot = await announce(certs.records, ['cert:edge'], ['edge'])
   const { fingerprint } = await certs.renew()
-  await expect.poll(() => certs.delivery.stages).toMatchObject([{ delivered: true, served: false }])
+  await eventually(() => expect(certs.delivery.stages).toMatchObject([{ delivered: true, served: false }]))
   await bot.receive({ edge: { fingerprint, version: 1 } })
-  await expect.poll(() => certs.delivery.stages).toMatchObject([{ delivered: true, served: true }])
+  await eventually(() => expect(certs.delivery.stages).toMatchObject([{ delivered: true, served: true }]))
   await certs.renew()
-  await expect.poll(() => certs.delivery.stages).toMatchObject([{ delivered: true, served: false }])
+  await eventually(() => expect(certs.delivery.stages).toMatchObject([{ delivered: true, served: false }]))
   const record = certs.records.entries.get(readerKey(bot.reader))!
   const receipts = `${(record.value as { receipts: string }).receipts.slice(0, -8)}AAAAAAAA`
   certs.records.forge(readerKey(bot.reader), { ...record, value: { ...(record.value as object), receipts } })
-  await expect.poll(() => certs.refused).toEqual(['bad_reader'])
+  await eventually(() => expect(certs.refused).toEqual(['bad_reader']))
   expect(certs.delivery.stages).toMatchObject([{ delivered: true, served: false }])
 })
 
@@ -199,12 +197,12 @@ test('two certs by mistake do not answer each other without end', async () => {
   const bot = await announce(records, ['cert:edge'], ['edge'])
   await using one = await setup(records)
   await one.renew()
-  await expect.poll(() => one.delivery.stages).toMatchObject([{ delivered: true }])
+  await eventually(() => expect(one.delivery.stages).toMatchObject([{ delivered: true }]))
   await using two = await setup(records)
   await two.renew()
-  await expect.poll(() => two.delivery.stages).toMatchObject([{ delivered: true }])
-  await expect.poll(() => one.delivery.stages).toMatchObject([{ delivered: false }])
+  await eventually(() => expect(two.delivery.stages).toMatchObject([{ delivered: true }]))
+  await eventually(() => expect(one.delivery.stages).toMatchObject([{ delivered: false }]))
   const another = await announce(records, ['cert:edge'], ['edge'])
-  await expect.poll(() => another.jws('edge')).toBeDefined()
+  await eventually(() => expect(another.jws('edge')).toBeDefined())
   expect(records.log.filter((line) => line === `put ${bot.key('edge')}`)).toHaveLength(2)
 })

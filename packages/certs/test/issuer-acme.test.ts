@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import { eventually } from '@damon/testkit/eventually'
 import { checkPair } from '@damon/trust/certificate-node'
 import { expect, test } from 'vitest'
 import { acmeSetup } from './acme-setup.ts'
@@ -59,7 +60,7 @@ test('an attempt that is aborted takes its records back', async () => {
   const controller = new AbortController()
   const attempt = setup.issuer.issue({ id: 'edge', names }, controller.signal)
   attempt.catch(() => {})
-  await expect.poll(() => setup.api.records('example.com').length).toBe(2)
+  await eventually(() => expect(setup.api.records('example.com').length).toBe(2))
   controller.abort(new Error('stopping'))
   await expect(attempt).rejects.toThrow('stopping')
   expect(setup.api.records('example.com')).toEqual([])

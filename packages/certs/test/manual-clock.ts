@@ -4,6 +4,7 @@ import type { Clock } from '../src/clock.ts'
 export class ManualClock implements Clock {
   #now: number
   readonly #waiting = new Set<{ at: number; resolve: () => void }>()
+  #slept = Promise.withResolvers<void>()
 
   constructor(now: number) {
     this.#now = now
@@ -14,6 +15,11 @@ export class ManualClock implements Clock {
   /** What the sleepers wait for, earliest first. */
   get alarms(): number[] {
     return [...this.#waiting].map(({ at }) => at).sort((a, b) => a - b)
+  }
+
+  /** Resolves as soon as somebody sleeps. */
+  get slept(): Promise<void> {
+    return this.#waiting.size > 0 ? Promise.resolve() : this.#slept.promise
   }
 
   /** Sets the time, forwards, and wakes who waited for it. */
@@ -32,6 +38,8 @@ export class ManualClock implements Clock {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const sleeper = { at, resolve }
     this.#waiting.add(sleeper)
+    this.#slept.resolve()
+    this.#slept = Promise.withResolvers()
     signal.addEventListener('abort', () => {
       this.#waiting.delete(sleeper)
       reject(signal.reason)

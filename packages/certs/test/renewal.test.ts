@@ -1,3 +1,4 @@
+import { eventually } from '@damon/testkit/eventually'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import type { CertificatePair } from '@damon/trust/envelope'
 import { type Authority, createAuthority, issueLeaf } from '@damon/trust/local-ca'
@@ -71,13 +72,13 @@ test('a missing certificate is ordered at once, the next one when a third of the
   const { clock, issuer, issued, load } = await setup(folder.path)
   const renewal = await load()
   void renewal.run(ended.signal)
-  await expect.poll(() => clock.alarms).toHaveLength(1)
+  await eventually(() => expect(clock.alarms).toHaveLength(1))
   expect(issued).toHaveLength(1)
   const first = issued[0]!
   expect(clock.alarms[0]! - clock.now()).toBeGreaterThan(55 * day)
   expect(clock.alarms[0]! - clock.now()).toBeLessThan(61 * day)
   clock.set(clock.alarms[0]!)
-  await expect.poll(() => issued.length).toBe(2)
+  await eventually(() => expect(issued.length).toBe(2))
   expect(renewal.current?.fingerprint).not.toBe(first.fingerprint)
   expect(issuer.calls).toBe(2)
 })
@@ -86,7 +87,7 @@ test('a restart orders nothing that is still good, and orders anew when names or
   await using folder = await temporaryFolder()
   const { clock, issued, load } = await setup(folder.path)
   void (await load()).run(ended.signal)
-  await expect.poll(() => issued.length).toBe(1)
+  await eventually(() => expect(issued.length).toBe(1))
   const again = await setup(folder.path, clock)
   expect((await again.load()).due.why).toBe('renewal')
   expect((await again.load()).current?.fingerprint).toBe(issued[0]!.fingerprint)
@@ -100,13 +101,13 @@ test('failures are retried by the table, over restarts, and keep the old certifi
   const renewal = await load()
   const running = new AbortController()
   const run = renewal.run(running.signal)
-  await expect.poll(() => clock.alarms).toHaveLength(1)
+  await eventually(() => expect(clock.alarms).toHaveLength(1))
   issuer.script.push(certsError('ca_unavailable', 'down'), certsError('ca_unavailable', 'still down'))
   const renewAt = clock.alarms[0]!
   clock.set(renewAt)
-  await expect.poll(() => clock.alarms).toEqual([renewAt + 60_000])
+  await eventually(() => expect(clock.alarms).toEqual([renewAt + 60_000]))
   clock.set(renewAt + 60_000)
-  await expect.poll(() => clock.alarms).toEqual([renewAt + 60_000 + 600_000])
+  await eventually(() => expect(clock.alarms).toEqual([renewAt + 60_000 + 600_000]))
   expect(renewal.current?.fingerprint).toBe(issued[0]!.fingerprint)
   expect(renewal.failures).toMatchObject({ count: 2, code: 'ca_unavailable' })
   running.abort()
@@ -115,9 +116,9 @@ test('failures are retried by the table, over restarts, and keep the old certifi
   const restarted = await again.load()
   expect(restarted.due).toEqual({ at: renewAt + 660_000, why: 'retry' })
   void restarted.run(ended.signal)
-  await expect.poll(() => clock.alarms).toHaveLength(1)
+  await eventually(() => expect(clock.alarms).toHaveLength(1))
   clock.set(renewAt + 660_000)
-  await expect.poll(() => again.issued.length).toBe(1)
+  await eventually(() => expect(again.issued.length).toBe(1))
   expect(restarted.failures).toBeUndefined()
   expect(results).toEqual(['issued', 'ca_unavailable', 'ca_unavailable'])
 })
@@ -128,7 +129,7 @@ test('a terminal failure waits a day, but not over a restart: somebody may have 
   issuer.script.push(certsError('dns_unauthorized', 'wrong token'))
   const start = clock.now()
   void (await load()).run(ended.signal)
-  await expect.poll(() => clock.alarms).toEqual([start + day])
+  await eventually(() => expect(clock.alarms).toEqual([start + day]))
   expect((await (await setup(folder.path, clock)).load()).due.at).toBe(start + 60_000)
 })
 
@@ -137,7 +138,7 @@ test('a key of another certificate, other names or an expired chain are not take
   const { clock, issuer, issued, results, load } = await setup(folder.path)
   const renewal = await load()
   void renewal.run(ended.signal)
-  await expect.poll(() => clock.alarms).toHaveLength(1)
+  await eventually(() => expect(clock.alarms).toHaveLength(1))
   const at = clock.alarms[0]!
   const make = (names: string[], now: number) => issueLeaf(authority, { names, now, days: 10 })
   const [one, other] = [await make(['edge.test'], at), await make(['edge.test'], at)]
@@ -148,8 +149,8 @@ test('a key of another certificate, other names or an expired chain are not take
   )
   for (let tries = 1; tries <= 3; tries++) {
     clock.set(clock.alarms[0]!)
-    await expect.poll(() => renewal.failures?.count).toBe(tries)
-    await expect.poll(() => clock.alarms).toHaveLength(1)
+    await eventually(() => expect(renewal.failures?.count).toBe(tries))
+    await eventually(() => expect(clock.alarms).toHaveLength(1))
     expect(renewal.failures?.code).toBe('bad_issued')
     expect(renewal.current?.fingerprint).toBe(issued[0]!.fingerprint)
   }
@@ -161,11 +162,11 @@ test('two versions are kept in the store, the newest valid one is used', async (
   const { clock, store, issued, load } = await setup(folder.path)
   void (await load()).run(ended.signal)
   for (let round = 1; round <= 4; round++) {
-    await expect.poll(() => issued.length).toBe(round)
-    await expect.poll(() => clock.alarms).toHaveLength(1)
+    await eventually(() => expect(issued.length).toBe(round))
+    await eventually(() => expect(clock.alarms).toHaveLength(1))
     clock.set(clock.alarms[0]!)
   }
-  await expect.poll(() => issued.length).toBe(5)
+  await eventually(() => expect(issued.length).toBe(5))
   const versions = await store.list('certificate/edge')
   expect(versions).toHaveLength(2)
   await store.remove(`certificate/edge/${versions[1]}`)

@@ -117,7 +117,7 @@ export class CertificateReader implements AsyncDisposable {
     const unproven = this.#unproven
     const own = {}
     unproven.add(own)
-    const pause = new Backoff({ baseMs: 100, maxMs: 5_000 }, Math.random)
+    const pause = new Backoff({ baseMs: 100, maxMs: 2_000 }, Math.random)
     const deadline = performance.now() + proofMs
     for (let seen: unknown; ; ) {
       try {

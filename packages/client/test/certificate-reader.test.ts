@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 import type { DamonError } from '@damon/protocol/errors'
 import { certReader } from '@damon/protocol/records'
+import { eventually } from '@damon/testkit/eventually'
 import { FakeRecords } from '@damon/testkit/fake-records'
 import { aud, type TrustedIssuer, trustedIssuer } from '@damon/testkit/trusted-issuer'
 import type { Credential } from '@damon/trust/credential'
@@ -36,10 +37,9 @@ async function setup(options: { names?: string[] } = {}) {
   onTestFinished(() => reader[Symbol.asyncDispose]())
   const refused: DamonError[] = []
   reader.on('refused', (error) => refused.push(error))
-  const key = await expect
-    .poll(() => [...records.entries.keys()].find((one) => one.startsWith('cert-reader/')))
-    .toBeDefined()
-    .then(() => [...records.entries.keys()].find((one) => one.startsWith('cert-reader/'))!)
+  const key = await eventually(() =>
+    expect([...records.entries.keys()].find((one) => one.startsWith('cert-reader/'))).toBeDefined(),
+  ).then(() => [...records.entries.keys()].find((one) => one.startsWith('cert-reader/'))!)
   const record = () => certReader.parse(records.entries.get(key)!.value)
   const verified = () => verifyReader(record(), key, { trust: issuer.trust, aud, now: Date.now() })
   const seal = async (
@@ -95,7 +95,7 @@ test('the receipt names what a handshake with the server has shown', async () =>
   const { server, shown } = await httpsServer()
   edge.reader.attach(server)
   await edge.deliver(await leaf(), 5)
-  await expect.poll(() => edge.record().receipts).toBeDefined()
+  await eventually(() => expect(edge.record().receipts).toBeDefined())
   const serving = await verifyReceipt(edge.record().receipts!, await edge.verified())
   expect(serving).toEqual({ edge: { fingerprint: await shown(), version: 5 } })
 })
@@ -111,10 +111,10 @@ test('a server that is attached before it listens, or after the certificate came
   edge.reader.attach(early)
   onTestFinished(() => void early.close())
   early.listen(0, '127.0.0.1')
-  await expect.poll(() => early.listening).toBe(true)
+  await eventually(() => expect(early.listening).toBe(true))
   const { port } = early.address() as AddressInfo
   expect(await servedFingerprint({ host: '127.0.0.1', port }, 'edge.test')).toBe(fingerprint)
-  await expect.poll(() => edge.record().receipts).toBeDefined()
+  await eventually(() => expect(edge.record().receipts).toBeDefined())
 })
 
 test('with several servers there is no receipt before all of them show the certificate', async () => {
@@ -152,26 +152,26 @@ test('an older version, a foreign signer, a swapped key and damage are refused w
   const { fingerprint } = await edge.reader.ready()
   const codes = () => edge.refused.map(({ code }) => code)
   await edge.deliver(await leaf(), 5)
-  await expect.poll(codes).toEqual(['stale_envelope'])
+  await eventually(() => expect(codes()).toEqual(['stale_envelope']))
   await edge.deliver(await leaf(), 4)
-  await expect.poll(codes).toHaveLength(2)
+  await eventually(() => expect(codes()).toHaveLength(2))
   await edge.deliver(await leaf(), 6, await issuer.credential('bot/evil', ['cert:edge', 'issue:other']))
-  await expect.poll(codes).toHaveLength(3)
+  await eventually(() => expect(codes()).toHaveLength(3))
   await edge.deliver(await leaf(), 6, await (await trustedIssuer()).credential('certs/one', ['issue:*']))
-  await expect.poll(codes).toHaveLength(4)
+  await eventually(() => expect(codes()).toHaveLength(4))
   const own = await edge.verified()
   edge.put(await edge.seal(await leaf(), 6, certs, { name: own.name, publicKey: (await other.verified()).publicKey }))
-  await expect.poll(codes).toHaveLength(5)
+  await eventually(() => expect(codes()).toHaveLength(5))
   edge.put(await other.seal(await leaf(), 6))
-  await expect.poll(codes).toHaveLength(6)
+  await eventually(() => expect(codes()).toHaveLength(6))
   edge.put('not.an.envelope')
-  await expect.poll(codes).toHaveLength(7)
+  await eventually(() => expect(codes()).toHaveLength(7))
   expect(codes()).toEqual(['stale_envelope', 'stale_envelope', ...Array<string>(5).fill('bad_envelope')])
   expect(edge.reader.current?.fingerprint).toBe(fingerprint)
   expect(await shown()).toBe(fingerprint)
   const next = await leaf()
   await edge.deliver(next, 6)
-  await expect.poll(() => edge.reader.current?.key).toBe(next.key)
+  await eventually(() => expect(edge.reader.current?.key).toBe(next.key))
 })
 
 test('a pair that does not fit, an expired one, a broken chain and missing names are refused', async () => {
@@ -181,13 +181,13 @@ test('a pair that does not fit, an expired one, a broken chain and missing names
   const broken = one.chain.replace(authority.certificate, foreign.certificate)
   const messages = () => edge.refused.map(({ message }) => message).join('\n')
   await edge.deliver({ key: two.key, chain: one.chain }, 1)
-  await expect.poll(messages).toContain('The key does not belong')
+  await eventually(() => expect(messages()).toContain('The key does not belong'))
   await edge.deliver(await leaf(['edge.test'], Date.now() - 60 * 86_400_000), 2)
-  await expect.poll(messages).toContain('has expired')
+  await eventually(() => expect(messages()).toContain('has expired'))
   await edge.deliver({ key: one.key, chain: broken }, 3)
-  await expect.poll(messages).toContain('is not issued by the next')
+  await eventually(() => expect(messages()).toContain('is not issued by the next'))
   await edge.deliver(await leaf(['other.test']), 4)
-  await expect.poll(messages).toContain('is not for edge.test')
+  await eventually(() => expect(messages()).toContain('is not for edge.test'))
   expect(edge.reader.current).toBeUndefined()
   expect(messages()).not.toContain('PRIVATE KEY')
 })
@@ -201,7 +201,7 @@ test('the same delivery seen twice, as after a reconnect, is neither refused nor
   await edge.reader.ready()
   edge.put(jws)
   await edge.deliver(await leaf(), 6)
-  await expect.poll(() => changes).toBe(2)
+  await eventually(() => expect(changes).toBe(2))
   expect(edge.refused).toEqual([])
 })
 

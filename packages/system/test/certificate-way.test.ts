@@ -11,6 +11,7 @@ import type { Hub } from '@damon/client/hub'
 import { servedFingerprint } from '@damon/client/served-certificate-node'
 import { eventually } from '@damon/testkit/eventually'
 import { FakeDigitalOcean } from '@damon/testkit/fake-digitalocean'
+import { onFreePorts } from '@damon/testkit/free-port'
 import { type Pebble, startPebble } from '@damon/testkit/pebble'
 import { type RunningService, startService } from '@damon/testkit/process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -20,6 +21,7 @@ const certsRights = ['join:certs', 'issue:*', 'get:cert-reader/*', 'get:cert/*',
 const names = ['edge.example.com', '*.edge.example.com']
 /** Publishing, propagation and validation take a few seconds. */
 const issueMs = { deadlineMs: 40_000 }
+const testMs = 120_000
 
 let house: House
 let hub: RunningService
@@ -52,11 +54,11 @@ afterAll(async () => {
 })
 
 /** Everything that stays when certs is started again: its store, its keys, its connection. */
-async function certsHome() {
+async function certsHome(hubUrl = url) {
   const path = join(house.folder, `certs-${++configurations}`)
   const storeKey = randomBytes(32).toString('hex')
   await writeFile(`${path}-ca.pem`, pebble.ca)
-  const connection = await house.connectionFile(url, `certs/${configurations}`, certsRights)
+  const connection = await house.connectionFile(hubUrl, `certs/${configurations}`, certsRights)
   const start = async (certificateNames = names): Promise<RunningService> => {
     const issuers = {
       pebble: { type: 'acme', directory: pebble.directoryUrl, termsAgreed: true, caFile: `${path}-ca.pem` },
@@ -77,7 +79,8 @@ async function certsHome() {
       CERTS_NAMESERVERS: pebble.dns.address,
     })
   }
-  return { start, path, storeKey, connection }
+  const identity = JSON.parse(await readFile(connection, 'utf8')).identity.d as string
+  return { start, path, storeKey, identity }
 }
 
 async function connectBot(name: string, can: string[]): Promise<Hub> {
@@ -132,7 +135,9 @@ async function listed(operator: Hub, id: string): Promise<Listed> {
 }
 
 describe('a certificate on its way to a running server', () => {
-  it('is issued by ACME, delivered sealed, served to new connections, proven and replaced, and open connections live on', async () => {
+  it('is issued by ACME, delivered sealed, served to new connections, proven and replaced, and open connections live on', {
+    timeout: testMs,
+  }, async () => {
     const home = await certsHome()
     await using bot = await connectBot('https', ['cert:edge'])
     await using operator = await connect(
@@ -148,7 +153,7 @@ describe('a certificate on its way to a running server', () => {
       await using certs = await home.start()
       const first = await reader.ready()
       expect(first.names.toSorted()).toEqual(names.toSorted())
-      await eventually(async () => expect(await server.shown()).toBe(first.fingerprint))
+      await eventually(async () => expect(await server.shown()).toBe(first.fingerprint), issueMs)
       expect(first.fingerprint).not.toBe(before)
       expect(await answers()).toBe(true)
       await eventually(async () => {
@@ -157,7 +162,7 @@ describe('a certificate on its way to a running server', () => {
         expect(readers).toEqual([
           { reader: expect.stringMatching(/^bot\/[0-9a-f]{16}$/), delivered: true, served: true },
         ])
-      })
+      }, issueMs)
       keys = [first.key]
       certs.signal('SIGTERM')
       expect(await certs.exited).toMatchObject({ code: 0 })
@@ -165,15 +170,10 @@ describe('a certificate on its way to a running server', () => {
     }
     const first = reader.current!
     await using certs = await home.start([...names, 'more.example.com'])
-    await eventually(() => expect(reader.current!.version).toBeGreaterThan(first.version), { deadlineMs: 15000 }).catch(
-      (e) => {
-        console.log(certs.output)
-        throw e
-      },
-    )
+    await eventually(() => expect(reader.current!.version).toBeGreaterThan(first.version), issueMs)
     const second = reader.current!
     expect(second.names).toContain('more.example.com')
-    await eventually(async () => expect(await server.shown()).toBe(second.fingerprint))
+    await eventually(async () => expect(await server.shown()).toBe(second.fingerprint), issueMs)
     expect(await answers()).toBe(true)
     expect(api.records('edge.example.com')).toEqual([])
     expect(api.records('example.com')).toEqual([])
@@ -191,10 +191,12 @@ describe('a certificate on its way to a running server', () => {
       }
     }
     await reader[Symbol.asyncDispose]()
-    await eventually(async () => expect(await operator.list('cert/')).toEqual([]))
+    await eventually(async () => expect(await operator.list('cert/')).toEqual([]), issueMs)
   })
 
-  it('is issued by a certs that was killed in the middle, and the records of the first attempt are gone', async () => {
+  it('is issued by a certs that was killed in the middle, and the records of the first attempt are gone', {
+    timeout: testMs,
+  }, async () => {
     const home = await certsHome()
     await using bot = await connectBot('killed', ['cert:edge'])
     await using reader = certificates(bot, 'edge')
@@ -208,10 +210,12 @@ describe('a certificate on its way to a running server', () => {
     await using _second = await home.start()
     const { names: issued } = await reader.ready(AbortSignal.timeout(issueMs.deadlineMs))
     expect(issued.toSorted()).toEqual(names.toSorted())
-    await eventually(() => expect(api.records('edge.example.com')).toEqual([]))
+    await eventually(() => expect(api.records('edge.example.com')).toEqual([]), issueMs)
   })
 
-  it('takes the same way from the local issuer, to a server and to files whose service is reloaded', async () => {
+  it('takes the same way from the local issuer, to a server and to files whose service is reloaded', {
+    timeout: testMs,
+  }, async () => {
     const home = await certsHome()
     await using _certs = await home.start()
     await using bot = await connectBot('local', ['cert:home'])
@@ -230,7 +234,7 @@ describe('a certificate on its way to a running server', () => {
       RELOAD_COMMAND: JSON.stringify([process.execPath, '-e', script]),
       SERVED_AT: `127.0.0.1:${port}`,
     })
-    await eventually(async () => expect(await readFile(reloaded, 'utf8')).toBe('home '))
+    await eventually(async () => expect(await readFile(reloaded, 'utf8')).toBe('home '), issueMs)
     const combined = await readFile(join(files, 'home/current/combined.pem'), 'utf8')
     expect(combined).toContain('PRIVATE KEY')
     server.server.setSecureContext({ key: combined, cert: combined })
@@ -240,10 +244,27 @@ describe('a certificate on its way to a running server', () => {
     await eventually(async () => {
       const { readers } = await listed(operator, 'home')
       expect(readers.find(({ reader }) => reader.startsWith('web/'))).toMatchObject({ delivered: true, served: true })
+    }, issueMs)
+  })
+
+  it('is delivered anew by itself when the hub comes back without its records', { timeout: testMs }, async () => {
+    await onFreePorts(1, async ([port]) => {
+      const other = `wss://localhost:${port}`
+      const home = await certsHome(other)
+      const first = await house.startHub({ HUB_PORT: String(port) })
+      await using _certs = await home.start()
+      await using bot = await connect(await house.credential(other, 'bot/patient', ['cert:home']))
+      await using reader = certificates(bot, 'home')
+      const before = await reader.ready(AbortSignal.timeout(issueMs.deadlineMs))
+      first.signal('SIGKILL')
+      await first.exited
+      await using _second = await house.startHub({ HUB_PORT: String(port) })
+      await eventually(() => expect(reader.current!.version).toBeGreaterThan(before.version), issueMs)
+      expect(reader.current!.fingerprint).toBe(before.fingerprint)
     })
   })
 
-  it('does not reach a reader whose token does not allow it', async () => {
+  it('does not reach a reader whose token does not allow it', { timeout: testMs }, async () => {
     const home = await certsHome()
     await using certs = await home.start()
     await using bot = await connectBot('greedy', ['cert:home'])
@@ -263,8 +284,12 @@ describe('a certificate on its way to a running server', () => {
   })
 })
 
-/** Which of the secrets of a certs occur in a text. */
-function secretsIn(text: string, { storeKey }: { storeKey: string }, keys: readonly string[]): string[] {
+/** Which of the secrets that certs has or makes occur in a text; its token is none in the envelopes it signs. */
+function secretsIn(
+  text: string,
+  { storeKey, identity }: { storeKey: string; identity: string },
+  keys: readonly string[],
+) {
   const bodies = keys.map((key) => key.split('\n')[1] ?? key)
-  return [api.token, storeKey, ...bodies].filter((secret) => text.includes(secret))
+  return [api.token, storeKey, identity, ...bodies].filter((secret) => text.includes(secret))
 }
