@@ -1,3 +1,4 @@
+import { DamonError } from '@damon/protocol/errors'
 import { certRecord } from '@damon/protocol/records'
 import type { Logger } from '@damon/runtime/logger'
 import { backoff } from '@damon/runtime/retry'
@@ -80,7 +81,8 @@ export class Delivery {
     const pause = backoff(retryMs)
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers()
-      const failures = await this.#reconcile()
+      // A hub that is away holds puts up for longer than a shutdown may take.
+      const failures = await Promise.race([this.#reconcile(), aborted.then(() => [])])
       if (failures.length === 0) {
         pause.reset()
         await Promise.race([this.#wake.promise, aborted])
@@ -164,7 +166,9 @@ export class Delivery {
   }
 
   async #withdraw(key: string): Promise<void> {
-    await this.#options.records.drop(key, 'its reader is gone')
+    await this.#options.records.drop(key, 'its reader is gone').catch((error) => {
+      if (!(error instanceof DamonError && error.code === 'not_found')) throw error
+    })
     this.#put.delete(key)
     this.#options.log.info({ record: key }, 'withdrawn')
   }

@@ -13,7 +13,7 @@ import {
   statementTtl,
 } from '@damon/trust/reader'
 import { type TrustList, verifyTrustList } from '@damon/trust/trust-list'
-import { unrefTimer } from './deferred.ts'
+import { deferred, unrefTimer } from './deferred.ts'
 
 /** What a reader needs of its hub; the SDK's Hub is one. */
 export interface CertificateHub {
@@ -29,6 +29,9 @@ export interface CertificateHub {
     on(event: 'change', listener: () => void): Disposable
   } & Disposable
 }
+
+/** How long a reader that ends waits for the hub to take its record away. */
+const goodbyeMs = 1_000
 
 /** The half of a statement's life: the next one comes in time, also when the hub is away for hours. */
 const statementMs = (statementTtl / 2) * 1_000
@@ -116,7 +119,11 @@ export class ReaderSession {
   async close(): Promise<void> {
     clearTimeout(this.#timer)
     this.#watch[Symbol.dispose]()
-    await this.#announcement.drop('the reader ended').catch(() => {})
+    // Without the hub there is nobody to tell: the lease ends by itself.
+    const late = deferred<void>()
+    const timer = setTimeout(late.resolve, goodbyeMs)
+    await Promise.race([this.#announcement.drop('the reader ended').catch(() => {}), late.promise])
+    clearTimeout(timer)
   }
 
   #schedule(): void {

@@ -213,6 +213,13 @@ test('two readers of one process have keys of their own, and a reader that ends 
   await expect(one.reader.ready()).rejects.toMatchObject({ code: 'closed' })
 })
 
+test('a reader ends also while the hub does not answer', async () => {
+  const edge = await setup()
+  edge.records.drop = () => new Promise(() => {})
+  await edge.reader[Symbol.asyncDispose]()
+  expect(edge.records.entries.has(edge.key)).toBe(true)
+})
+
 test('a credential without a key cannot read certificates, and says so', async () => {
   const records = new FakeRecords()
   const { identity: _, ...bearer } = await issuer.credential('bot/one', ['cert:edge'])
