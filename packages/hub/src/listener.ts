@@ -4,11 +4,12 @@ import type { Duplex } from 'node:stream'
 import type { Codec } from '@damon/protocol/frames'
 import { subprotocols } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { WebSocketServer } from 'ws'
+import { HubSocket } from './hub-socket.ts'
 
 /** A connection after its upgrade. */
 export interface Connection {
-  ws: WebSocket
+  ws: HubSocket
   socket: Duplex
   codec: Codec
   /** As the hub sees it; IPv4 in its own form. */
@@ -34,6 +35,8 @@ export function createListener(options: {
   const { cert, key, frameBytes, origins } = options
   const webSockets = new WebSocketServer({
     noServer: true,
+    WebSocket: HubSocket,
+    autoPong: false,
     perMessageDeflate: false,
     clientTracking: false,
     maxPayload: frameBytes,
@@ -48,6 +51,7 @@ export function createListener(options: {
       minVersion: 'TLSv1.2',
       handshakeTimeout: limits.helloMs,
       headersTimeout: limits.helloMs,
+      connectionsCheckingInterval: 1_000,
       maxHeaderSize: 8 * 1024,
     },
     (_, response) => {
@@ -67,7 +71,11 @@ export function createListener(options: {
       return refuse(socket, '403 Forbidden', 'This origin is not listed.')
     if (head.length > limits.helloBytes) return refuse(socket, '413 Content Too Large', 'The first frame is too large.')
     const address = plainAddress(request.socket.remoteAddress ?? '')
-    webSockets.handleUpgrade(request, socket, head, (ws) => options.connect({ ws, socket, codec, address }))
+    webSockets.handleUpgrade(request, socket, head, (ws) => {
+      // A peer that pings and reads nothing must not make us keep its pongs.
+      ws.on('ping', (data) => socket.writableNeedDrain || ws.pong(data))
+      options.connect({ ws, socket, codec, address })
+    })
   })
   return server
 }
