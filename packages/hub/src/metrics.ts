@@ -10,6 +10,7 @@ export interface Metrics {
   refused: Counter<'code'>
   closed: Counter<'reason'>
   gaps: Counter<'where'>
+  garbled: Counter
   dropped: Counter
   openRequests: Gauge
   verdicts: Counter<'verdict'>
@@ -59,6 +60,11 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'damon_hub_gaps_total',
       help: 'Gaps told to sessions, by where they arose',
       labelNames: ['where'],
+      registers,
+    }),
+    garbled: new Counter({
+      name: 'damon_hub_garbled_total',
+      help: 'Things that the bus or the store brought and that cannot be read',
       registers,
     }),
     dropped: new Counter({

@@ -15,12 +15,16 @@ export class Flusher {
   }
 }
 
-/** What one session has still to get. Bounded: beyond the limit what may be dropped is refused until the socket drained. */
+/**
+ * What one session has still to get. Beyond the limit, what may be dropped or wait is refused until half of it is gone;
+ * beyond twice the limit, by frames that can do neither, it overflows.
+ */
 export class Outbox {
   readonly #socket: Duplex
   readonly #flusher: Flusher
   readonly #limit: number
   readonly #drained: () => void
+  readonly #overflow: () => void
   #frames: Buffer[] = []
   #bytes = 0
   #full = false
@@ -32,12 +36,14 @@ export class Outbox {
     limit: number
     /** Called when a full outbox takes frames again. */
     drained: () => void
+    /** The peer takes nothing and yet causes more: it cannot be served any longer. */
+    overflow: () => void
   }) {
     this.#socket = options.socket
     this.#flusher = options.flusher
     this.#limit = options.limit
     this.#drained = options.drained
-    options.socket.on('drain', () => this.#drain())
+    this.#overflow = options.overflow
   }
 
   /** Bytes not yet taken by the kernel. */
@@ -51,18 +57,20 @@ export class Outbox {
 
   /** Queues a whole WebSocket frame for the end of this tick; false: refused, the session is too slow. */
   offer(frame: Buffer): boolean {
-    if (this.#full || this.pending + frame.length > this.#limit) {
+    const { pending } = this
+    // One frame always fits, however large it may be.
+    if (this.#full || (pending > 0 && pending + frame.length > this.#limit)) {
       this.#full = true
       return false
     }
-    this.push(frame)
+    this.#queue(frame)
     return true
   }
 
   /** Queues a frame that must not be dropped. */
   push(frame: Buffer): void {
-    if (this.#frames.push(frame) === 1) this.#flusher.add(this)
-    this.#bytes += frame.length
+    this.#queue(frame)
+    if (this.pending > 2 * this.#limit) this.#overflow()
   }
 
   flush(): void {
@@ -72,8 +80,14 @@ export class Outbox {
     this.#frames = []
     this.#bytes = 0
     if (!this.#socket.writable) return
-    this.#socket.write(frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames, bytes))
-    if (this.#full && this.#socket.writableLength === 0) queueMicrotask(() => this.#drain())
+    const joined = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames, bytes)
+    // Not the event 'drain': a write that fits the socket's own buffer is followed by none.
+    this.#socket.write(joined, () => this.#drain())
+  }
+
+  #queue(frame: Buffer): void {
+    if (this.#frames.push(frame) === 1) this.#flusher.add(this)
+    this.#bytes += frame.length
   }
 
   #drain(): void {

@@ -5,6 +5,12 @@ import { type Batch, type Bus, BusError, type Member } from './bus.ts'
 import { Encoded } from './encoded.ts'
 import type { Metrics } from './metrics.ts'
 
+/** Beyond these a tick is appended at once and another begins: a script takes only so many arguments. */
+const tickBounds = { batches: 1_000, bytes: 1024 * 1024 }
+
+/** Channels whose last number is remembered; of the longest unused one a hole would not be noticed once. */
+const rememberedHeads = 65_536
+
 /** Who is told what became of a numbered frame. */
 export interface Sender {
   acknowledge(number: number, origin: number, seq: number): void
@@ -16,12 +22,23 @@ export interface Publication {
   channel: string
   /** Made once the position is known. */
   frame: (origin: number, seq: number) => PositionedFrame
-  /** Already at its local members: they are not to get it again from the bus. */
+  /** It may be at its local members before it is on the bus. */
   fast: boolean
   /** In whose order it stands: a session's id. */
   sender: string
-  /** Told when it is safe, or not. */
+  /** Told when it is safe, or not. The hub's own frames, few and small, have none and are never refused. */
   receipt?: { to: Sender; number: number } | undefined
+}
+
+/** The members of channels on this worker, seen from its own frames. */
+export interface LocalMembers {
+  /** Whether a frame may be given to the members now: not while an earlier one for them is on its way by the bus. */
+  isClear(channel: string): boolean
+  local(channel: string, frame: Encoded): void
+  /** A frame goes to them by the bus. */
+  expect(channel: string, seq: number): void
+  /** What was expected up to this number may never come. */
+  unconfirmed(channel: string, seq: number): void
 }
 
 interface Tick {
@@ -39,16 +56,18 @@ interface Tick {
 /** Gives frames their position and brings what one tick dispatched to the bus in one append. */
 export class Publisher {
   readonly #bus: Bus
+  readonly #members: LocalMembers
   readonly #metrics: Metrics
   readonly #fenced: () => void
-  /** Per channel, this origin's last number on it. */
+  /** Per channel, this origin's last number on it; the longest unused first. */
   readonly #heads = new Map<string, number>()
   #seq = 0
   #tick: Tick | undefined
   #waiting = 0
 
-  constructor(options: { bus: Bus; metrics: Metrics; fenced: () => void }) {
+  constructor(options: { bus: Bus; members: LocalMembers; metrics: Metrics; fenced: () => void }) {
     this.#bus = options.bus
+    this.#members = options.members
     this.#metrics = options.metrics
     this.#fenced = options.fenced
   }
@@ -63,13 +82,17 @@ export class Publisher {
   }
 
   /**
-   * Queues a frame for this tick's append; `failed` is called if that is not confirmed.
+   * Queues a frame for this tick's append, and gives it to its local members if it may be fast; `failed` is called if the
+   * append is not confirmed.
    * @throws DamonError `unavailable` when too much waits for the bus already
    */
   publish(publication: Publication, failed?: (error: BusError, encoded: Encoded) => void): Encoded {
-    if (this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
+    const { channel, sender, receipt } = publication
+    if (receipt && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
+    if (this.#tick && (this.#tick.batches.length >= tickBounds.batches || this.#tick.bytes >= tickBounds.bytes))
+      this.#flush()
     const tick = this.#openTick()
-    const { channel, sender, fast, receipt } = publication
+    const fast = publication.fast && this.#members.isClear(channel)
     const seq = ++this.#seq
     const encoded = Encoded.of(publication.frame(this.origin, seq))
     const bytes = encoded.binary
@@ -81,15 +104,17 @@ export class Publisher {
     }
     tick.batches[index]?.frames.push({ seq, fast, bytes })
     tick.senders.set(sender, index)
-    this.#heads.set(channel, seq)
+    this.#advance(channel, seq)
     tick.bytes += bytes.length
     this.#waiting += bytes.length
     if (receipt) tick.receipts.push({ ...receipt, seq })
     if (failed) tick.failures.push((error) => failed(error, encoded))
+    if (fast) this.#members.local(channel, encoded)
+    else this.#members.expect(channel, seq)
     return encoded
   }
 
-  /** The members of a channel at the instant of this tick's append. Rejects with BusError. */
+  /** The members of a channel at the instant of this tick's append. Rejects with DamonError `unavailable`. */
   freeze(channel: string): Promise<Member[]> {
     const tick = this.#openTick()
     return new Promise((resolve, reject) => {
@@ -100,6 +125,14 @@ export class Publisher {
   /** Nobody will be sent to on this channel again. */
   forget(channel: string): void {
     this.#heads.delete(channel)
+  }
+
+  #advance(channel: string, seq: number): void {
+    this.#heads.delete(channel)
+    this.#heads.set(channel, seq)
+    if (this.#heads.size <= rememberedHeads) return
+    const [unused] = this.#heads.keys()
+    if (unused !== undefined) this.#heads.delete(unused)
   }
 
   #openTick(): Tick {
@@ -141,10 +174,7 @@ export class Publisher {
           this.#waiting -= tick.bytes
           const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
           this.#metrics.appends.inc({ result: error.code })
-          const told = damonError('unavailable', undefined, { cause: error })
-          for (const { to, number } of tick.receipts) to.refuse(number, told)
-          for (const { reject } of tick.freezes) reject(told)
-          for (const failed of tick.failures) failed(error)
+          this.#refuse(tick, error)
           if (error.code === 'fenced') this.#fenced()
         },
       )
@@ -155,5 +185,13 @@ export class Publisher {
     const last = new Map<Sender, { number: number; seq: number }>()
     for (const { to, number, seq } of tick.receipts) last.set(to, { number, seq })
     for (const [to, { number, seq }] of last) to.acknowledge(number, this.origin, seq)
+  }
+
+  #refuse(tick: Tick, error: BusError): void {
+    for (const { channel, frames } of tick.batches) this.#members.unconfirmed(channel, frames.at(-1)?.seq ?? 0)
+    const told = damonError('unavailable', undefined, { cause: error })
+    for (const { to, number } of tick.receipts) to.refuse(number, told)
+    for (const { reject } of tick.freezes) reject(told)
+    for (const failed of tick.failures) failed(error)
   }
 }

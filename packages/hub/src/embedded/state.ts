@@ -1,6 +1,7 @@
 import type { ErrorCode } from '@damon/protocol/errors'
 import type { Batch, Member } from '../bus.ts'
 import {
+  lateSweepMs,
   type Put,
   type RecordChange,
   type SessionEntry,
@@ -29,11 +30,14 @@ export interface Audience {
   batch(to: number, batch: Batch, stamp: number): void
   change(to: number, change: RecordChange): void
   gone(to: number, sessions: string[]): void
+  ended(to: number, origin: number): void
 }
 
 export interface StateOptions {
   kept: Kept
   audience: Audience
+  /** Told when the disk did not take a reservation: after a restart, revisions might be used again. */
+  unreserved: (error: unknown) => void
   graceMs: number
   /** Monotonic ms. */
   now: () => number
@@ -58,6 +62,8 @@ export class EmbeddedState {
   /** Revisions up to this one were told to the disk, so that none is used twice. */
   #reserved: number
   #stamp = 0
+  /** When the last sweep was. */
+  #swept: number
 
   constructor(options: StateOptions) {
     this.#options = options
@@ -65,14 +71,15 @@ export class EmbeddedState {
     this.#origin = loaded.origin
     this.#revision = loaded.revision
     this.#reserved = loaded.revision
+    this.#swept = options.now()
     for (const record of loaded.records)
       this.#records.set(record.key, { ...record, owner: '', subject: '', ends: Number.POSITIVE_INFINITY })
   }
 
-  /** A new worker: its number. */
+  /** A new worker: its number. @throws when the disk does not take it */
   admit(): number {
+    this.#options.kept.origin(this.#origin + 1)
     this.#origin++
-    this.#options.kept.origin(this.#origin)
     this.#workers.set(this.#origin, { ends: this.#options.now() + workerLeaseMs, channels: new Set() })
     return this.#origin
   }
@@ -96,10 +103,18 @@ export class EmbeddedState {
     const lost = [...this.#sessions].filter(([, entry]) => entry.origin === origin).map(([session]) => session)
     for (const session of lost) this.#end(session, 'lost')
     this.#tellGone(lost)
+    for (const to of this.#workers.keys()) this.#options.audience.ended(to, origin)
   }
 
   sweep(): void {
     const now = this.#options.now()
+    const since = now - this.#swept
+    this.#swept = now
+    if (since >= lateSweepMs) {
+      for (const worker of this.#workers.values()) worker.ends += since
+      for (const record of this.#records.values()) record.ends += since
+      return
+    }
     for (const [origin, worker] of this.#workers) if (worker.ends <= now) this.endWorker(origin)
     for (const record of this.#records.values())
       if (record.state === 'suspect' && record.ends <= now) this.#remove(record, 'expired')
@@ -167,7 +182,8 @@ export class EmbeddedState {
     const same = old?.leased === true && put.leased && old.owner === put.owner
     const record: Owned = {
       key: put.key,
-      value: put.value,
+      // A view on what the socket brought would keep all of that.
+      value: Buffer.from(put.value),
       revision,
       generation: same || (old && !old.leased && !put.leased) ? old.generation : revision,
       leased: put.leased,
@@ -189,7 +205,7 @@ export class EmbeddedState {
     const record = this.#records.get(key)
     if (!record) return { refused: 'not_found' }
     if (!record.leased || record.owner !== owner || record.state !== 'live') return { refused: 'not_owner' }
-    record.value = value
+    record.value = Buffer.from(value)
     record.revision = this.#nextRevision()
     this.#tell({ change: 'put', record: plain(record) })
     return { revision: record.revision, generation: record.generation }
@@ -240,11 +256,18 @@ export class EmbeddedState {
 
   #nextRevision(): number {
     this.#revision++
-    if (this.#revision > this.#reserved) {
-      this.#reserved = this.#revision + revisionBlock
-      this.#options.kept.reserve(this.#reserved)
-    }
+    if (this.#revision > this.#reserved) this.#reserve(this.#revision + revisionBlock)
     return this.#revision
+  }
+
+  /** A full disk must not keep leases from ending: it is tried again with the next change. */
+  #reserve(revision: number): void {
+    try {
+      this.#options.kept.reserve(revision)
+      this.#reserved = revision
+    } catch (error) {
+      this.#options.unreserved(error)
+    }
   }
 
   #membersOf(channel: string): Member[] {

@@ -34,7 +34,11 @@ export type PrimaryMessage =
   | { kind: 'batch'; batch: Batch; stamp: number }
   | { kind: 'change'; change: RecordChange }
   | { kind: 'gone'; sessions: string[] }
+  | { kind: 'ended'; origin: number }
 export type WorkerMessage = { kind: 'call'; id: number; name: CallName; args: unknown[] }
+
+/** What may wait in a socket between a worker and its primary before its other end counts as dead, bytes. */
+export const lineBytes = 64 * 1024 * 1024
 
 /** Sends values over a stream socket: u32 length, then the structured clone of the value. */
 export function send(socket: Socket, message: PrimaryMessage | WorkerMessage): void {

@@ -6,7 +6,7 @@ import type { Session } from '../session.ts'
 /** A piece of an answer, before the final word. */
 export function part(session: Session, frame: ClientPartFrame, context: Context): undefined {
   session.count(frame.number)
-  if (!session.unanswered.has(`${frame.session}/${frame.request}`)) {
+  if (!session.unanswered.has(frame.session, frame.request)) {
     context.metrics.lateReplies.inc()
     throw damonError('not_addressed')
   }

@@ -9,7 +9,7 @@ export function reply(session: Session, frame: ReplyFrame, context: Context): un
   session.count(frame.number)
   if (frame.code !== '' && !isSegment(frame.code))
     throw damonError('bad_field', 'code: is not [a-z0-9._-]{1,64}.', { field: 'code' })
-  if (!session.unanswered.delete(`${frame.session}/${frame.request}`)) {
+  if (!session.unanswered.settle(frame.session, frame.request)) {
     context.metrics.lateReplies.inc()
     throw damonError('not_addressed')
   }

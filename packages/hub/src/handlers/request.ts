@@ -18,6 +18,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
     throw damonError('limit_reached', `A session has at most ${limits.openRequests} open requests.`)
   const deadline = frame.deadline || limits.defaultDeadlineMs
   const picked = frame.any ? await pickMember(context, frame.to) : undefined
+  if (session.isClosed) return
   const channel = picked ? `session/${picked.session}` : frame.to
 
   context.requests.begin(session, frame.number, deadline, frame.quorum)

@@ -14,14 +14,13 @@ export function send(session: Session, frame: SendFrame, context: Context): Prom
 }
 
 function publish(session: Session, frame: SendFrame, context: Context, channel: string): void {
-  const encoded = context.publisher.publish({
+  context.publisher.publish({
     channel,
     frame: (origin, seq) => messageOf(session, frame, origin, seq),
     fast: true,
     sender: session.id,
     receipt: { to: session, number: frame.number },
   })
-  context.delivery.local(channel, encoded)
 }
 
 function messageOf(session: Session, frame: SendFrame, origin: number, seq: number): MessageFrame {
