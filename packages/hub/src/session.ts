@@ -23,6 +23,9 @@ import type { Watcher } from './watches.ts'
 /** How long a peer may take to answer our close frame, ms. */
 const closeMs = 2_000
 
+/** How much longer a frame may be in JSON, where a byte may take six characters. */
+const growth = { binary: 1, json: 6 }
+
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
 export class Session implements Receiver, Sender, Requester, Watcher {
   readonly id = randomBytes(8).toString('hex')
@@ -82,7 +85,7 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
-      limit: context.settings.outboxBytes,
+      limit: context.settings.outboxBytes * growth[options.codec],
       drained: () => this.#drained(),
       overflow: () => this.close('slow_consumer'),
     })
