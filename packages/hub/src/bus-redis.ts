@@ -171,11 +171,11 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
     async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
       const args: (string | number | Buffer)[] = [
         origin,
-        batches.reduce((last, batch) => Math.max(last, batch.frames.at(-1)?.seq ?? 0), 0),
+        batches.reduce((highest, batch) => Math.max(highest, batch.last), 0),
         logMs,
         batches.length,
       ]
-      for (const batch of batches) args.push(batch.channel, batch.frames.at(-1)?.seq ?? 0, seal(encodeBatch(batch)))
+      for (const batch of batches) args.push(batch.channel, batch.last, seal(encodeBatch(batch)))
       args.push(keys.batches(''))
       try {
         const frozen = await commands.run(

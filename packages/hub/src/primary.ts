@@ -31,9 +31,14 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context)
   const metrics = createPrimaryMetrics()
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
+  const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
   const workers = new Workers({
     log,
-    env: { HUB_PORT: String(port), ...(backbone.path && { HUB_INTERNAL_SOCKET: backbone.path }) },
+    env: {
+      HUB_PORT: String(port),
+      ...(plain !== undefined && { HUB_PLAIN_PORT: String(plain) }),
+      ...(backbone.path && { HUB_INTERNAL_SOCKET: backbone.path }),
+    },
     changed: () => metrics.workers.set(workers.counts.serving),
     died: (origin, signal) => {
       metrics.exits.inc({ signal: signal ?? 'none' })
@@ -51,6 +56,7 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   return {
     addresses: {
       url: `wss://localhost:${port}`,
+      ...(plain !== undefined && { plain: `ws://127.0.0.1:${plain}` }),
       workers: String(config.HUB_WORKERS),
       bus: config.REDIS_URL ? 'redis' : 'cluster',
     },

@@ -1,8 +1,10 @@
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { Verdict, VerdictFrame } from '@damon/protocol/frames'
-import type { BusError, Member } from './bus.ts'
-import type { Encoded } from './encoded.ts'
+import type { Member } from './bus.ts'
 import type { Metrics } from './metrics.ts'
 import type { Publisher } from './publisher.ts'
+import { WireFrame } from './wire-run.ts'
+import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
 const lastWordMs = 2_000
@@ -11,7 +13,7 @@ const lastWordMs = 2_000
 export interface Requester {
   readonly id: string
   /** Takes a verdict or a part that counts. */
-  answer(frame: Encoded): void
+  counts(frame: WireFrame): void
   settled(request: number, tally: Record<string, number>): void
 }
 
@@ -23,9 +25,9 @@ interface Open {
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
   /** What this hub said of a receiver, while it is on its way through the log. */
-  said: Map<string, Encoded>
+  said: Map<string, WireFrame>
   /** What came before the receivers were known. */
-  early: { answers: Encoded[]; gone: string[] }
+  early: { answers: WireFrame[]; gone: string[] }
   tally: Record<string, number>
   deadlineMs: number
   timer: NodeJS.Timeout | undefined
@@ -94,7 +96,7 @@ export class Requests {
   }
 
   /** A verdict or a part came on the channel of a requester's session; passes it on if it counts. */
-  arrive(session: string, encoded: Encoded): void {
+  arrive(session: string, encoded: WireFrame): void {
     const frame = encoded.frame
     if (frame.type !== 'verdict' && frame.type !== 'part') return
     const request = this.#find(session, frame.request)
@@ -138,13 +140,13 @@ export class Requests {
     return this.#open.get(session)?.get(number)
   }
 
-  #take(request: Open, encoded: Encoded): void {
+  #take(request: Open, encoded: WireFrame): void {
     const frame = encoded.frame as VerdictFrame
     if (!request.open?.has(frame.session)) {
       this.#metrics.lateReplies.inc()
       return
     }
-    request.requester.answer(encoded)
+    request.requester.counts(encoded)
     if (encoded.frame.type === 'part') return
     request.open.delete(frame.session)
     request.said.delete(frame.session)
@@ -175,24 +177,26 @@ export class Requests {
 
   #say(request: Open, member: Member, verdict: Verdict): void {
     if (request.said.has(member.session)) return
-    const frame = (origin: number, seq: number): VerdictFrame => ({
-      type: 'verdict',
-      again: false,
-      bytes: false,
-      late: false,
-      origin,
-      seq,
-      request: request.number,
-      session: member.session,
-      from: member.subject,
-      verdict,
-      code: '',
-      payload: new Uint8Array(),
-    })
+    const encode = (origin: number, seq: number) => {
+      const frame: VerdictFrame = {
+        type: 'verdict',
+        again: false,
+        bytes: false,
+        late: false,
+        origin,
+        seq,
+        request: request.number,
+        session: member.session,
+        from: member.subject,
+        verdict,
+        code: '',
+        payload: new Uint8Array(),
+      }
+      return frameInPlace(encodeHubFrame(frame, headroom), 2)
+    }
     const channel = `session/${request.requester.id}`
-    const arriveAnyway = (_: BusError, encoded: Encoded) => this.arrive(request.requester.id, encoded)
-    const said = this.#publisher.publish({ channel, frame, fast: false, sender: channel }, arriveAnyway)
-    request.said.set(member.session, said)
+    const bytes = this.#publisher.publish({ channel, kind: 'answer', encode, sender: channel })
+    request.said.set(member.session, new WireFrame(bytes))
   }
 
   #settleIfDone(request: Open): void {

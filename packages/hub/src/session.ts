@@ -1,24 +1,29 @@
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { type CloseName, closes } from '@damon/protocol/closes'
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientFrame, Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
 import { limits, silenceFactor } from '@damon/protocol/limits'
+import { type Acknowledger, ackMs } from './acks.ts'
+import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
 import { dispatch } from './dispatch.ts'
-import { Encoded } from './encoded.ts'
 import type { HubSocket } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
 import { Inbox } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
+import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox, type OutboxOwner } from './outbox.ts'
 import type { Sender } from './publisher.ts'
 import type { Requester } from './requests.ts'
 import { SendNumbers } from './send-numbers.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
+import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
+import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** How long a peer may take to answer our close frame, ms. */
 const closeMs = 2_000
@@ -27,7 +32,7 @@ const closeMs = 2_000
 const growth = { binary: 1, json: 6 }
 
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session implements Receiver, Sender, Requester, Watcher {
+export class Session implements Receiver, Sender, Requester, Watcher, Acknowledger, OutboxOwner {
   readonly id = randomBytes(8).toString('hex')
   readonly ticket = randomBytes(16).toString('base64url')
   /** For the proof of this connection; used once. */
@@ -40,6 +45,8 @@ export class Session implements Receiver, Sender, Requester, Watcher {
   /** Leased records that this session wrote. */
   readonly leases = new Set<string>()
   readonly unanswered = new Unanswered()
+  /** Makers of its messages, by address and event. */
+  readonly makers = new Map<string, MessageMaker>()
   version = ''
   /** Set before the store is told of the session: from then on its end has to be told too. */
   registered = false
@@ -53,13 +60,15 @@ export class Session implements Receiver, Sender, Requester, Watcher {
   readonly #numbers = new SendNumbers()
   readonly #missed = new Missed()
   /** Frames that came before the welcome; undefined after it. */
-  #early: Encoded[] | undefined = []
+  #early: (() => void)[] | undefined = []
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
   #bytesRead = -1
   #lastHeard = performance.now()
   #slowSince: number | undefined
+  #ack: { number: number; origin: number; seq: number } | undefined
+  #ackedAt = 0
   #room: PromiseWithResolvers<void> | undefined
 
   constructor(options: {
@@ -86,8 +95,7 @@ export class Session implements Receiver, Sender, Requester, Watcher {
       socket,
       flusher: context.flusher,
       limit: context.settings.outboxBytes * growth[options.codec],
-      drained: () => this.#drained(),
-      overflow: () => this.close('slow_consumer'),
+      owner: this,
     })
     ws.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary))
     ws.on('close', () => this.#end('lost'))
@@ -125,7 +133,7 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     this.send(frame)
     const early = this.#early ?? []
     this.#early = undefined
-    for (const encoded of early) this.deliver(encoded)
+    for (const deliver of early) deliver()
     if (!this.#outbox.full) this.#tellMissed()
   }
 
@@ -140,14 +148,14 @@ export class Session implements Receiver, Sender, Requester, Watcher {
   /** Sends a control frame, whatever the state of the outbox. */
   send(frame: HubFrame): void {
     if (this.#closed) return
-    this.#context.metrics.frames.inc({ direction: 'out', type: frame.type })
-    this.#outbox.push(Encoded.of(frame).wire(this.codec))
+    this.#context.metrics.sent(frame.type)
+    this.#outbox.push(this.#encode(frame))
   }
 
   offer(frame: HubFrame): boolean {
     if (this.#closed) return true
-    const taken = this.#outbox.offer(Encoded.of(frame).wire(this.codec))
-    if (taken) this.#context.metrics.frames.inc({ direction: 'out', type: frame.type })
+    const taken = this.#outbox.offer(this.#encode(frame))
+    if (taken) this.#context.metrics.sent(frame.type)
     else this.#slow()
     return taken
   }
@@ -160,40 +168,67 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     }
   }
 
-  deliver(frame: Encoded): void {
+  deliver(run: WireRun, range: Range): void {
     if (this.#closed) return
-    // Answers come by the same channel as messages; which of them count is for the collection to say.
-    if (frame.isAnswer) this.#context.requests.arrive(this.id, frame)
-    else if (!this.#early) {
-      if (frame.isRequest) this.unanswered.add(frame.frame as MessageFrame, performance.now())
-      this.answer(frame)
-    } else if (this.#early.length < limits.pendingFrames) this.#early.push(frame)
-    else this.#dropped(frame)
+    if (this.#early) this.#keep(() => this.deliver(run, range), range)
+    else if (!this.#outbox.offer(run.wire(this.codec))) {
+      this.#slow()
+      this.#dropped(range)
+    }
   }
 
-  answer(frame: Encoded): void {
-    if (this.#outbox.offer(frame.wire(this.codec))) return
-    this.#slow()
-    this.#dropped(frame)
+  ask(frame: WireFrame, range: Range): void {
+    if (this.#closed) return
+    if (this.#early) {
+      this.#keep(() => this.ask(frame, range), range)
+      return
+    }
+    this.unanswered.add(frame.frame as MessageFrame, performance.now())
+    this.deliver(frame, range)
   }
 
-  gap(origin: number, channel: string, from: number, until: number): void {
-    if (!this.#early) this.send({ type: 'gap', origin, to: channel, from, until })
+  /** Which of the answers count is for the collection to say. */
+  answer(frame: WireFrame): void {
+    if (!this.#closed) this.#context.requests.arrive(this.id, frame)
+  }
+
+  counts(frame: WireFrame): void {
+    const { origin, seq } = frame.frame
+    this.deliver(frame, { origin, to: `session/${this.id}`, from: seq, until: seq })
+  }
+
+  gap(range: Range): void {
+    if (!this.#early) this.send({ type: 'gap', ...range })
   }
 
   settled(request: number, tally: Record<string, number>): void {
     this.send({ type: 'settled', request, tally })
   }
 
+  /** Sent at once, or with those of the next moment if the one before has only just gone. */
   acknowledge(number: number, origin: number, seq: number): void {
     const settled = this.#numbers.confirm(number)
-    if (settled !== undefined) this.send({ type: 'ack', number: settled, origin, seq })
+    if (settled === undefined) return
+    const waits = this.#ack !== undefined
+    this.#ack = { number: settled, origin, seq }
+    if (waits) return
+    if (performance.now() - this.#ackedAt >= ackMs) this.flushAck()
+    else this.#context.acks.later(this)
+  }
+
+  flushAck(): void {
+    const ack = this.#ack
+    if (!ack) return
+    this.#ack = undefined
+    this.#ackedAt = performance.now()
+    this.send({ type: 'ack', ...ack })
   }
 
   refuse(number: number, error: unknown): void {
     this.sendError(error, { number })
     // What was refused is settled as well: a client that is always refused must not wait for an acknowledgement.
     const settled = this.#numbers.refuse(number)
+    this.flushAck()
     if (settled !== undefined) this.send({ type: 'ack', number: settled })
   }
 
@@ -218,6 +253,7 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     if (error !== undefined) this.sendError(error)
     // The error may have been the frame too many.
     if (this.#closed) return
+    this.flushAck()
     this.#outbox.flush()
     this.#context.metrics.closed.inc({ reason: name })
     if (name === 'silent' || name === 'slow_consumer') this.#ws.terminate()
@@ -252,6 +288,18 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     return this.#closed === 'bye' ? 'left' : 'lost'
   }
 
+  drained(): void {
+    if (this.#closed) return
+    this.#slowSince = undefined
+    this.#tellMissed()
+    this.#context.watches.drained(this)
+    this.#makeRoom()
+  }
+
+  overflow(): void {
+    this.close('slow_consumer')
+  }
+
   #receive(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return
     if (!this.#identified && data.length > limits.helloBytes) {
@@ -267,7 +315,7 @@ export class Session implements Receiver, Sender, Requester, Watcher {
       else this.close('bad_frame', error)
       return
     }
-    this.#context.metrics.frames.inc({ direction: 'in', type: frame.type })
+    this.#context.metrics.received(frame.type)
     // A ping is about the line, not about the order of the frames on it.
     if (frame.type === 'ping' && this.#inbox.busy && this.#identified) this.#handle(frame)
     else this.#inbox.take(frame)
@@ -291,10 +339,18 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     this.#slowSince ??= performance.now()
   }
 
-  #dropped(encoded: Encoded): void {
-    this.#context.metrics.dropped.inc()
-    const frame = encoded.positioned
-    if (frame) this.#missed.add(frame, `session/${this.id}`)
+  #keep(deliver: () => void, range: Range): void {
+    if (this.#early && this.#early.length < limits.pendingFrames) this.#early.push(deliver)
+    else this.#dropped(range)
+  }
+
+  #dropped(range: Range): void {
+    this.#context.metrics.dropped.inc(range.until - range.from + 1)
+    this.#missed.add(range)
+  }
+
+  #encode(frame: HubFrame): Buffer {
+    return this.codec === 'json' ? textFrame(frame) : frameInPlace(encodeHubFrame(frame, headroom), 2)
   }
 
   #tellMissed(): void {
@@ -302,14 +358,6 @@ export class Session implements Receiver, Sender, Requester, Watcher {
       this.#context.metrics.gaps.inc({ where: 'outbox' })
       this.send({ type: 'gap', ...gap })
     }
-  }
-
-  #drained(): void {
-    if (this.#closed) return
-    this.#slowSince = undefined
-    this.#tellMissed()
-    this.#context.watches.drained(this)
-    this.#makeRoom()
   }
 
   #makeRoom(): void {

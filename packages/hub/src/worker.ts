@@ -1,9 +1,10 @@
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import { limits } from '@damon/protocol/limits'
 import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Registry } from 'prom-client'
+import { Acks } from './acks.ts'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
@@ -14,7 +15,7 @@ import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { Identity } from './identity.ts'
 import { Lease } from './lease.ts'
-import { createListener } from './listener.ts'
+import { createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
@@ -22,6 +23,7 @@ import { Replica } from './replica.ts'
 import { Requests } from './requests.ts'
 import { Session } from './session.ts'
 import type { Store, StoreEvents } from './store.ts'
+import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
 
 /** A running worker, as its process sees it. */
@@ -97,7 +99,8 @@ export async function startWorker(options: {
       garbled,
     },
   })
-  const publisher = new Publisher({ bus, members: delivery, metrics, fenced })
+  const tick = new Tick()
+  const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
   const requests = new Requests({ publisher, metrics })
   const departures = new Departures(store, log)
   built = { delivery, publisher, requests }
@@ -114,7 +117,8 @@ export async function startWorker(options: {
     replica,
     watches: new Watches(replica),
     requests,
-    flusher: new Flusher(),
+    flusher: new Flusher(tick),
+    acks: new Acks(),
     settings: {
       heartbeatMs: config.HUB_HEARTBEAT_MS,
       helloMs: limits.helloMs,
@@ -144,7 +148,7 @@ export async function startWorker(options: {
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
     departures.add(session.id, session.departure)
   }
-  const server = createListener({
+  const { tls, plain } = createListeners({
     cert: config.HUB_TLS_CERT,
     key: config.HUB_TLS_KEY.reveal(),
     frameBytes: config.HUB_FRAME_BYTES,
@@ -154,11 +158,8 @@ export async function startWorker(options: {
       metrics.sessions.set(sessions.size)
     },
   })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ port: config.HUB_PORT, host: config.HUB_HOST }, resolve)
-  })
-  const { port } = server.address() as AddressInfo
+  const port = await listen(tls, config.HUB_PORT, config.HUB_HOST)
+  if (config.HUB_PLAIN_PORT !== undefined) await listen(plain, config.HUB_PLAIN_PORT, '127.0.0.1')
 
   const tickMs = config.HUB_HEARTBEAT_MS / checksPerHeartbeat
   const checks = setInterval(() => {
@@ -183,7 +184,7 @@ export async function startWorker(options: {
       return sessions.size
     },
     async stop() {
-      server.close()
+      for (const server of [tls, plain]) server.close()
       for (const session of sessions) session.quiet()
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
@@ -195,6 +196,14 @@ export async function startWorker(options: {
       await backbone[Symbol.asyncDispose]()
     },
   }
+}
+
+async function listen(server: Server, port: number, host: string | undefined): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ port, host }, resolve)
+  })
+  return (server.address() as AddressInfo).port
 }
 
 async function openBackbone(

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@damon/protocol/errors'
-import type { Batch, Member } from '../bus.ts'
+import type { Member } from '../bus.ts'
 import {
   lateSweepMs,
   type Put,
@@ -10,6 +10,7 @@ import {
   workerLeaseMs,
 } from '../store.ts'
 import type { Kept } from './kept.ts'
+import type { SealedBatch } from './wire.ts'
 
 interface OpenSession {
   origin: number
@@ -27,7 +28,7 @@ interface Owned extends StoredRecord {
 
 /** Where the state brings its news: to one worker, named by its origin. */
 export interface Audience {
-  batch(to: number, batch: Batch, stamp: number): void
+  batch(to: number, batch: SealedBatch, stamp: number): void
   change(to: number, change: RecordChange): void
   gone(to: number, sessions: string[]): void
   ended(to: number, origin: number): void
@@ -120,11 +121,11 @@ export class EmbeddedState {
       if (record.state === 'suspect' && record.ends <= now) this.#remove(record, 'expired')
   }
 
-  append(batches: Batch[], freeze: string[]): Member[][] {
+  append(from: number, batches: SealedBatch[], freeze: string[]): Member[][] {
     this.#stamp++
     for (const batch of batches)
       for (const origin of this.#subscribers.get(batch.channel) ?? [])
-        this.#options.audience.batch(origin, batch, this.#stamp)
+        if (origin !== from || !batch.fast) this.#options.audience.batch(origin, batch, this.#stamp)
     return freeze.map((channel) => this.#membersOf(channel))
   }
 

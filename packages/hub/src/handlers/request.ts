@@ -1,8 +1,10 @@
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { damonError } from '@damon/protocol/errors'
 import type { MessageFrame, RequestFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from '../context.ts'
 import type { Session } from '../session.ts'
+import { frameInPlace, headroom } from '../ws-frame.ts'
 import { checkDestination, pickMember } from './destination.ts'
 
 /**
@@ -23,13 +25,10 @@ export async function request(session: Session, frame: RequestFrame, context: Co
 
   context.requests.begin(session, frame.number, deadline, frame.quorum)
   try {
-    context.publisher.publish({
-      channel,
-      frame: (origin, seq) => messageOf(session, frame, deadline, origin, seq),
-      fast: false,
-      sender: session.id,
-      receipt: { to: session, number: frame.number },
-    })
+    const encode = (origin: number, seq: number) =>
+      frameInPlace(encodeHubFrame(messageOf(session, frame, deadline, origin, seq), headroom), 2)
+    const receipt = { to: session, number: frame.number }
+    context.publisher.publish({ channel, kind: 'request', encode, sender: session.id, receipt })
   } catch (error) {
     context.requests.abandon(session.id, frame.number)
     throw error
