@@ -47,7 +47,9 @@ const appended = (index = 0) =>
 
 describe('positions', () => {
   it('rise by one with each frame and name its origin', () => {
-    const frames = ['group/a', 'group/b', 'group/a'].map((channel) => publisher.publish(publication(channel)).positioned)
+    const frames = ['group/a', 'group/b', 'group/a'].map(
+      (channel) => publisher.publish(publication(channel)).positioned,
+    )
     expect(frames.map((frame) => [frame?.origin, frame?.seq])).toEqual([
       [7, 1],
       [7, 2],
