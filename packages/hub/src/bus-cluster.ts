@@ -45,7 +45,9 @@ class Line {
     // The calls that a frozen primary does not take time out, but they stay in the socket.
     if (this.#socket.destroyed || this.#socket.writableLength > lineBytes)
       return Promise.reject(new BusError('unavailable'))
-    const id = ++this.#last
+    // 32 bits on the line: the number of a call that is long answered is used again.
+    const id = (this.#last + 1) >>> 0
+    this.#last = id
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#open.delete(id)

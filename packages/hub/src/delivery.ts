@@ -134,12 +134,16 @@ export class Delivery implements LocalMembers {
       this.#each(channel, to, (receiver) => receiver.deliver(run, range))
       return
     }
-    for (const one of framesOf(bytes)) {
-      const frame = new WireFrame(one)
-      this.#each(channel, to, (receiver, joined) => {
-        if (kind === 'answer') receiver.answer(frame)
-        else if (joined === undefined || joined < stamp) receiver.ask(frame, range)
-      })
+    try {
+      for (const one of framesOf(bytes)) {
+        const frame = new WireFrame(one)
+        this.#each(channel, to, (receiver, joined) => {
+          if (kind === 'answer') receiver.answer(frame)
+          else if (joined === undefined || joined < stamp) receiver.ask(frame, range)
+        })
+      }
+    } catch (error) {
+      this.#faults.garbled(to, error)
     }
   }
 

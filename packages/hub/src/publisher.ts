@@ -181,14 +181,11 @@ export class Publisher {
     const channels = append.freezes.map(({ channel }) => channel)
     const began = performance.now()
     this.#underWay = true
-    const done = () => {
-      this.#underWay = false
-      this.#waiting -= bytes
-      if (this.#appends.length > 0) this.#tick.want()
-    }
     this.#bus.append(batches, channels).then(
       (frozen) => {
-        done()
+        this.#underWay = false
+        this.#waiting -= bytes
+        if (this.#appends.length > 0) this.#tick.want()
         this.#metrics.appends.inc({ result: 'confirmed' })
         this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
         for (const [to, { numbers, seq }] of append.receipts) to.acknowledge(numbers.at(-1) ?? 0, this.origin, seq)
@@ -197,10 +194,16 @@ export class Publisher {
         })
       },
       (cause) => {
-        done()
+        this.#underWay = false
+        this.#waiting -= bytes
         const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
         this.#metrics.appends.inc({ result: error.code })
         this.#refuse(append, batches, error)
+        // What waited for it has waited as long: it gets the same word, not a second wait.
+        for (const waiting of this.#appends.splice(0)) {
+          this.#waiting -= waiting.frames.bytes
+          this.#refuse(waiting, waiting.frames.take(this.origin), error)
+        }
         if (error.code === 'fenced') this.#fenced()
       },
     )

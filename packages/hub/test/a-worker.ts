@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
-import { decodeHubFrame, encodeClientFrame } from '@damon/protocol/codec-binary'
+import { encodeClientFrame } from '@damon/protocol/codec-binary'
 import type { ClientFrame, HubFrame } from '@damon/protocol/frames'
 import { createLogger } from '@damon/runtime/logger'
 import { parseCapabilities } from '@damon/trust/capabilities'
 import { Registry } from 'prom-client'
+import { Acks } from '../src/acks.ts'
 import type { Context } from '../src/context.ts'
 import { Delivery } from '../src/delivery.ts'
 import type { HubSocket } from '../src/hub-socket.ts'
@@ -16,8 +17,9 @@ import { Replica } from '../src/replica.ts'
 import { Requests } from '../src/requests.ts'
 import { Session } from '../src/session.ts'
 import type { Store } from '../src/store.ts'
+import { Tick } from '../src/tick.ts'
 import { Watches } from '../src/watches.ts'
-import { payloadOf } from '../src/ws-frame.ts'
+import { unwire } from './frames.ts'
 import { type ManualBus, manualBus } from './manual-bus.ts'
 
 /** The inside of one worker, with a bus and a store that do as the test says. */
@@ -88,7 +90,8 @@ export function aWorker(): AWorker {
   })
   const faults = { gap: () => undefined, garbled: () => undefined }
   const delivery = new Delivery({ bus, metrics, faults })
-  const publisher = new Publisher({ bus, members: delivery, metrics, fenced: () => undefined })
+  const tick = new Tick()
+  const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced: () => undefined })
   const replica = new Replica({ log, metrics })
   const rights = parseCapabilities(['join:*', 'send:group/*', 'ask:group/*', 'get:*'], 'bot/a')
   let count = 0
@@ -105,7 +108,8 @@ export function aWorker(): AWorker {
     replica,
     watches: new Watches(replica),
     requests: new Requests({ publisher, metrics }),
-    flusher: new Flusher(),
+    flusher: new Flusher(tick),
+    acks: new Acks(),
     settings: limits,
   }
   const ended: Session[] = []
@@ -120,14 +124,7 @@ class ClientSocket extends Duplex {
 
   override _write(chunk: Buffer, _: string, taken: () => void): void {
     const take = () => {
-      for (let rest = chunk; rest.length > 0; ) {
-        const payload = payloadOf(rest)
-        const head = rest.length - payload.length
-        const short = rest[1] ?? 0
-        const length = short < 126 ? short : short === 126 ? rest.readUInt16BE(2) : rest.readUInt32BE(6)
-        this.frames.push(decodeHubFrame(payload.subarray(0, length)))
-        rest = rest.subarray(head + length)
-      }
+      this.frames.push(...unwire(chunk))
       taken()
     }
     if (this.#stalled) this.#taken = take

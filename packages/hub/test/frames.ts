@@ -1,4 +1,7 @@
-import type { MessageFrame, VerdictFrame } from '@damon/protocol/frames'
+import { decodeHubFrame, encodeHubFrame } from '@damon/protocol/codec-binary'
+import type { HubFrame, MessageFrame, PositionedFrame, VerdictFrame } from '@damon/protocol/frames'
+import type { Batch } from '../src/bus.ts'
+import { frameInPlace, framesOf, headroom, payloadOf } from '../src/ws-frame.ts'
 
 /** A message as it goes to its receivers. */
 export function messageFrame(frame: Partial<MessageFrame> = {}): MessageFrame {
@@ -39,4 +42,29 @@ export function verdictFrame(frame: Partial<VerdictFrame> = {}): VerdictFrame {
     payload: new Uint8Array(),
     ...frame,
   }
+}
+
+/** A frame as it goes to the sockets, WebSocket header included. */
+export function wire(frame: HubFrame): Buffer {
+  return frameInPlace(encodeHubFrame(frame, headroom), 2)
+}
+
+/** The frames of a run of them. */
+export function unwire(run: Buffer): HubFrame[] {
+  return [...framesOf(run)].map((frame) => decodeHubFrame(payloadOf(frame)))
+}
+
+/** Messages of one origin on one channel with these numbers, as the bus carries them. */
+export function batchOf(origin: number, prev: number, seqs: number[], more: Partial<Batch & MessageFrame> = {}): Batch {
+  const { channel = 'group/g', fast = false, kind = 'message', payload = new Uint8Array() } = more
+  const request = kind === 'request'
+  const frames = seqs.map((seq) => wire(messageFrame({ origin, seq, request, payload, to: channel })))
+  const [first = 0, last = 0] = [seqs[0], seqs.at(-1)]
+  return { channel, origin, prev, first, last, kind, fast, bytes: Buffer.concat(frames) }
+}
+
+/** `origin/seq` of a frame that has a position. */
+export function position(frame: HubFrame): string {
+  const { origin, seq } = frame as PositionedFrame
+  return `${origin}/${seq}`
 }

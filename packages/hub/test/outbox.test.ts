@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import { beforeEach, expect, it } from 'vitest'
 import { Flusher, Outbox } from '../src/outbox.ts'
+import { Tick } from '../src/tick.ts'
 import { turn } from './manual-bus.ts'
 
 /** A socket that takes a write only when the test says so. */
@@ -14,7 +15,7 @@ class SlowSocket extends Duplex {
   }
   override _read(): void {}
   /** The kernel takes what was written last. */
-  take(): void {
+  accept(): void {
     this.#taken?.()
   }
 }
@@ -27,10 +28,9 @@ function open(limit: number): void {
   socket = new SlowSocket({ writableHighWaterMark: 1024 * 1024 })
   outbox = new Outbox({
     socket,
-    flusher: new Flusher(),
+    flusher: new Flusher(new Tick()),
     limit,
-    drained: () => told.push('drained'),
-    overflow: () => told.push('overflow'),
+    owner: { drained: () => void told.push('drained'), overflow: () => void told.push('overflow') },
   })
 }
 const bytes = (length: number) => Buffer.alloc(length, 'x')
@@ -54,12 +54,12 @@ it('refuses beyond its limit until half of it is gone, and says once that it tak
   expect([outbox.offer(bytes(1)), outbox.full]).toEqual([false, true])
   expect(outbox.offer(Buffer.alloc(0))).toBe(false)
   expect(told).toEqual([])
-  socket.take()
+  socket.accept()
   await turn()
   expect([told, outbox.full, outbox.pending]).toEqual([['drained'], false, 0])
   expect(outbox.offer(bytes(100))).toBe(true)
   await turn()
-  socket.take()
+  socket.accept()
   await turn()
   expect(told).toEqual(['drained'])
 })
@@ -69,7 +69,7 @@ it('says so too when the socket never asked to wait', async () => {
   expect(outbox.offer(bytes(20))).toBe(false)
   await turn()
   expect(socket.writableNeedDrain).toBe(false)
-  socket.take()
+  socket.accept()
   await turn()
   expect(told).toEqual(['drained'])
 })

@@ -1,9 +1,8 @@
 import { closes } from '@damon/protocol/closes'
 import type { HubFrame } from '@damon/protocol/frames'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { Encoded } from '../src/encoded.ts'
 import { type AConnection, type AWorker, aWorker } from './a-worker.ts'
-import { messageFrame } from './frames.ts'
+import { batchOf } from './frames.ts'
 import { turn } from './manual-bus.ts'
 
 let worker: AWorker
@@ -26,8 +25,9 @@ async function connected(groups: string[] = []): Promise<AConnection> {
   return connection
 }
 
-function message(seq: number, size = 0, to = 'group/g'): Encoded {
-  return Encoded.of(messageFrame({ origin: 3, seq, to, payload: new Uint8Array(size) }))
+/** A message of another worker comes. */
+function bring(seq: number, size = 0, channel = 'group/g'): void {
+  worker.context.delivery.local(batchOf(3, seq - 1, [seq], { channel, payload: new Uint8Array(size) }))
 }
 
 describe('a hello', () => {
@@ -37,8 +37,8 @@ describe('a hello', () => {
     const connection = worker.connect()
     connection.hello(['g'])
     await turn()
-    worker.context.delivery.local('group/g', message(1))
-    connection.session.gap(3, 'group/g', 1, 2)
+    bring(1)
+    connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 2 })
     await turn()
     expect(types(connection)).toEqual(['challenge'])
     opened.resolve(1)
@@ -162,10 +162,10 @@ describe('a slow session', () => {
     const connection = await connected(['g', 'h'])
     connection.stall()
     for (let seq = 1; seq <= 9; seq++) {
-      worker.context.delivery.local('group/g', message(seq, 1_000))
+      bring(seq, 1_000)
       await turn()
     }
-    worker.context.delivery.local('group/h', message(10, 1_000, 'group/h'))
+    bring(10, 1_000, 'group/h')
     const told = () => connection.frames.filter(({ type }) => type === 'gap')
     expect(told()).toEqual([])
     connection.resume()
@@ -176,7 +176,7 @@ describe('a slow session', () => {
       { type: 'gap', origin: 3, to: 'group/g', from, until: 9 },
       { type: 'gap', origin: 3, to: 'group/h', from: 10, until: 10 },
     ])
-    worker.context.delivery.local('group/g', message(11, 1_000))
+    bring(11, 1_000)
     await turn()
     expect(last(connection, 'message')).toMatchObject({ seq: 11 })
     expect(told()).toHaveLength(2)
@@ -186,7 +186,7 @@ describe('a slow session', () => {
   it('that never takes anything is hung up on', async () => {
     const connection = await connected(['g'])
     connection.stall()
-    for (let seq = 1; seq <= 9; seq++) worker.context.delivery.local('group/g', message(seq, 1_000))
+    for (let seq = 1; seq <= 9; seq++) bring(seq, 1_000)
     await turn()
     const { heartbeatMs } = worker.context.settings
     const { session } = connection
