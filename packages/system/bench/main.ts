@@ -7,9 +7,10 @@ import { parseArgs } from 'node:util'
 import { buildHouse } from '../src/house.ts'
 import type { Question } from './question.ts'
 import { questions } from './questions.ts'
-import { answer, type Setting } from './run.ts'
+import { answer, type Round, type Setting } from './run.ts'
 import { summarise } from './statistics.ts'
 import { table } from './table.ts'
+import type { Measured } from './work.ts'
 
 const usage = `npm run bench [-- QUESTION... [options]]
 
@@ -57,10 +58,18 @@ async function main(): Promise<void> {
   await using house = await buildHouse()
   const results = []
   for (const question of chosen) {
-    const rounds = await answer(question, house, setting, (label, round, measured) => {
+    const tell = (label: string, round: number, measured: Measured) => {
       const figures = Object.entries(measured).map(([name, value]) => `${name} ${value.toPrecision(4)}`)
       if (!values.quiet) process.stderr.write(`${question.name} ${round + 1} ${label}: ${figures.join(', ')}\n`)
-    })
+    }
+    let rounds: Round[]
+    try {
+      rounds = await answer(question, house, setting, tell)
+    } catch (error) {
+      // The other questions can still be answered.
+      fail(error)
+      continue
+    }
     const summary = summarise(question, rounds)
     process.stdout.write(`${table(question, summary)}\n`)
     results.push({ name: question.name, title: question.title, ...summary, cells: question.cells, rounds })
@@ -122,7 +131,9 @@ function describeMachine() {
   }
 }
 
-main().catch((error: unknown) => {
+function fail(error: unknown): void {
   for (let told: unknown = error; told instanceof Error; told = told.cause) process.stderr.write(`${told.message}\n`)
   process.exitCode = 1
-})
+}
+
+main().catch(fail)

@@ -24,6 +24,17 @@ export function cpuMs(pids: readonly number[]): number {
   return ticks * tickMs
 }
 
+/** What all processors have done since the machine started, and what was taken from them by other machines, ms. */
+export function busyMs(): number {
+  const [user = 0, nice = 0, system = 0, , , irq = 0, soft = 0, steal = 0] = (
+    readFileSync('/proc/stat', 'utf8').split('\n', 1)[0] ?? ''
+  )
+    .split(/ +/)
+    .slice(1)
+    .map(Number)
+  return (user + nice + system + irq + soft + steal) * tickMs
+}
+
 /** Memory of processes that is in RAM, KiB (proc(5): VmRSS). */
 export function rssKiB(pids: readonly number[]): number {
   let sum = 0

@@ -5,6 +5,7 @@ import { fanOutSingle, fanOutTls, fanOutTo200, fanOutTo1000 } from './questions/
 import { growthNeighbours, growthReceivers } from './questions/growth.ts'
 import { manyToMany } from './questions/many-to-many.ts'
 import { request } from './questions/request.ts'
+import { stuckReader } from './questions/stuck-reader.ts'
 import { twoWorkersDirect, twoWorkersFanOut, twoWorkersLatency } from './questions/two-workers.ts'
 
 /** All questions, in the order of the table. */
@@ -26,4 +27,5 @@ export const questions: readonly Question[] = [
   idleTls,
   growthReceivers,
   growthNeighbours,
+  stuckReader,
 ]

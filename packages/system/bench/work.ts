@@ -35,6 +35,11 @@ export type Work =
   | { kind: 'direct'; clients: number; window: number; across?: boolean }
   /** As `direct`, but at a fixed rate per second over all clients, however slow the server is. */
   | { kind: 'paced'; clients: number; rate: number; across?: boolean }
+  /**
+   * Messages of so many bytes to a group at a fixed rate, to which one member never listens if it is `stuck`; `fillBytes`
+   * go there before it counts.
+   */
+  | { kind: 'stuck-reader'; members: number; rate: number; bytes: number; fillBytes: number; stuck: boolean }
   /** Requests to a group, one after another, each until all its members have replied. */
   | { kind: 'request'; members: number }
   /** Authenticated connections, `abreast` at a time. */
@@ -76,6 +81,7 @@ export function clientsOf(work: Work): { name: string; groups: string[] }[] {
       add(work.clients)
       break
     case 'request':
+    case 'stuck-reader':
       add(work.members, groupName(0))
       add(1)
       break

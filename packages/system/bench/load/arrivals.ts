@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cpuMs, familyOf, rssKiB } from '../processes.ts'
+import { familyOf, rssKiB } from '../processes.ts'
 import { type Measured, type Task, type Work, warmConnections } from '../work.ts'
 import { Crowd } from './crowd.ts'
+import { Meter } from './meter.ts'
 
 /** Looks at memory this often until it no longer falls, ms. */
 const lookMs = 1_000
@@ -13,17 +14,10 @@ const longestRestMs = 20_000
 export async function arrivals(task: Task, work: Extract<Work, { kind: 'connect' }>): Promise<Measured> {
   using crowd = new Crowd(task)
   await crowd.dial(task.passes.slice(0, warmConnections), { abreast: work.abreast })
-  const server = familyOf(task.pids)
-  const before = { cpu: cpuMs(server), own: cpuMs([process.pid]), at: performance.now() }
+  const meter = new Meter(task.pids)
   await crowd.dial(task.passes.slice(warmConnections), { abreast: work.abreast })
-  const after = { cpu: cpuMs(server), own: cpuMs([process.pid]), at: performance.now() }
-  const ms = after.at - before.at
-  return {
-    cpuUs: ((after.cpu - before.cpu) * 1_000) / work.connections,
-    connectionsPerSecond: (work.connections * 1_000) / ms,
-    serverCores: (after.cpu - before.cpu) / ms,
-    loadCores: (after.own - before.own) / ms,
-  }
+  const measured = meter.read(work.connections)
+  return { ...measured, connectionsPerSecond: (work.connections * 1_000) / measured.ms }
 }
 
 /** Clients that are there and do nothing but live: the server's memory for each, once it has come to rest. */
@@ -33,15 +27,9 @@ export async function idle(task: Task, work: Extract<Work, { kind: 'idle' }>): P
   const server = familyOf(task.pids)
   const before = await atRest(crowd, server)
   await crowd.dial(task.passes.slice(warmConnections))
-  const cpu = cpuMs(server)
-  const began = performance.now()
+  const meter = new Meter(task.pids)
   const after = await atRest(crowd, server)
-  return {
-    rssKiB: (after - before) / work.connections,
-    rssMiB: after / 1024,
-    restMs: performance.now() - began,
-    serverCores: (cpuMs(server) - cpu) / (performance.now() - began),
-  }
+  return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024 }
 }
 
 /** KiB, when the rubbish of what was before is gone. */

@@ -10,7 +10,8 @@ import { masked, opcodes, overwriteU32, payloadAt } from './web-socket.ts'
 
 const types = frameNumbers.hub
 const service = 'bench'
-const payload = Buffer.alloc(payloadBytes, 'x')
+const payloadOf = (bytes: number) => Buffer.alloc(bytes, 'x')
+const payload = payloadOf(payloadBytes)
 /** Where numbered frames of a client have their number (codec-binary.ts). */
 const numberAt = 2
 /** Where a message has the number and the session of its sender. */
@@ -55,7 +56,7 @@ export function damon({ identity }: Endpoint): Dialect {
       const records = await frameOf(line, 'records')
       line.place = (JSON.parse(Buffer.from(records.payload ?? []).toString()) as { worker: number }).worker
     },
-    message(line, to) {
+    message(line, to, bytes = payloadBytes) {
       const address = 'group' in to ? `group/${to.group}` : `client/${subjectOf(to.client)}`
       return numbered(
         line,
@@ -67,7 +68,7 @@ export function damon({ identity }: Endpoint): Dialect {
           bytes: true,
           to: address,
           event: 'm',
-          payload,
+          payload: payloadOf(bytes),
         }),
       )
     },

@@ -24,7 +24,8 @@ export function json(_endpoint: Endpoint): Dialect {
       line.write(text({ type: 'hello', token, groups }))
       await line.next()
     },
-    message: (_line, to) => copies(text({ type: 'send', to: 'group' in to ? to.group : to.client, payload })),
+    message: (_line, to, bytes = payloadBytes) =>
+      copies(text({ type: 'send', to: 'group' in to ? to.group : to.client, payload: 'x'.repeat(bytes) })),
     async request(line, group, members) {
       return async () => {
         line.write(text({ type: 'ask', to: group, payload }))

@@ -6,14 +6,12 @@ import type { Dialect } from './dialect.ts'
 import type { Line } from './line.ts'
 import { masked, opcodes } from './web-socket.ts'
 
-const payload = 'x'.repeat(payloadBytes)
-
 /** The protocol of NATS inside of WebSocket frames, which hold any number of its messages and cut none. */
 export function nats({ identity }: Endpoint): Dialect {
   let key: KeyObject | undefined
   const say = (line: Line, text: string) => line.write(masked(Buffer.from(text), opcodes.binary))
-  const publish = (subject: string, reply = '') =>
-    masked(Buffer.from(`PUB ${subject}${reply} ${payloadBytes}\r\n${payload}\r\n`), opcodes.binary)
+  const publish = (subject: string, reply = '', bytes = payloadBytes) =>
+    masked(Buffer.from(`PUB ${subject}${reply} ${bytes}\r\n${'x'.repeat(bytes)}\r\n`), opcodes.binary)
   return {
     path: '/',
     constantBytes: 4,
@@ -53,7 +51,8 @@ export function nats({ identity }: Endpoint): Dialect {
       say(line, `${subscriptions.map((subject, index) => `SUB ${subject} ${index + 1}\r\n`).join('')}PING\r\n`)
       while ((await line.next()).toString() !== 'PONG');
     },
-    message: (_line, to) => copies(publish('group' in to ? `group.${to.group}` : `client.${to.client}`)),
+    message: (_line, to, bytes) =>
+      copies(publish('group' in to ? `group.${to.group}` : `client.${to.client}`, '', bytes)),
     async request(line, group, members) {
       // One wildcard subscription for all answers, as NATS clients have it.
       say(line, `SUB inbox.${line.pass.name}.* 9\r\nPING\r\n`)

@@ -34,9 +34,9 @@ export function socketIo(_endpoint: Endpoint): Dialect {
       line.write(text(`420${JSON.stringify(['join', line.pass.groups])}`))
       await line.next()
     },
-    message(_line, to) {
+    message(_line, to, bytes = payloadBytes) {
       const room = 'group' in to ? to.group : to.client
-      return copies(text(`42${JSON.stringify(['send', room, payload])}`))
+      return copies(text(`42${JSON.stringify(['send', room, 'x'.repeat(bytes)])}`))
     },
     async request(line, group, members) {
       let count = 0

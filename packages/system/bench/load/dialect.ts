@@ -26,8 +26,8 @@ export interface Dialect {
   read(line: Line, payload: Buffer): boolean
   /** Says who it is and joins its groups; resolves when messages to them will come. */
   open(line: Line): Promise<void>
-  /** Messages to a destination, as many as asked, in one piece. */
-  message(line: Line, to: Destination): (count: number) => Buffer
+  /** Messages to a destination, as many as asked, in one piece; of another size than usual if `bytes` says so. */
+  message(line: Line, to: Destination, bytes?: number): (count: number) => Buffer
   /** Makes ready to ask; the function asks once and resolves when that many members have replied. */
   request(line: Line, group: string, members: number): Promise<() => Promise<void>>
   /** Makes a member answer what it is asked. */

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cpuMs, familyOf, rssKiB } from '../processes.ts'
+import { rssKiB } from '../processes.ts'
 import type { Measured, Task, Work } from '../work.ts'
 import { Crowd } from './crowd.ts'
 import { directLanes, groupLanes } from './lanes.ts'
+import { Meter } from './meter.ts'
 
 /** How long what is in flight may take to arrive, ms. */
 const quietMs = 30_000
@@ -17,31 +18,24 @@ export async function flow(task: Task, work: Extract<Work, { kind: 'groups' | 'd
   for (const lane of lanes) lane.start()
   await crowd.or(sleep(task.warmMs))
 
-  const server = familyOf(task.pids)
-  const look = () => ({
-    at: performance.now(),
-    cpu: cpuMs(server),
-    own: cpuMs([process.pid]),
-    deliveries: lanes.reduce((sum, lane) => sum + lane.deliveries, 0),
-    done: lanes.reduce((sum, lane) => sum + lane.done, 0),
-  })
-  const before = look()
+  const deliveries = () => lanes.reduce((sum, lane) => sum + lane.deliveries, 0)
+  const done = () => lanes.reduce((sum, lane) => sum + lane.done, 0)
+  const before = { deliveries: deliveries(), done: done() }
+  const meter = new Meter(task.pids)
   await crowd.or(sleep(task.measureMs))
-  const after = look()
-  const rss = rssKiB(server)
+  const count = deliveries() - before.deliveries
+  const messages = done() - before.done
+  const measured = meter.read(count)
+  const rss = rssKiB(meter.pids)
 
   // Whoever lost a message or has one twice does not come to rest with the right counts.
   await crowd.or(Promise.race([Promise.all(lanes.map((lane) => lane.quiet())), tooLate()]))
-  const ms = after.at - before.at
-  const deliveries = after.deliveries - before.deliveries
   return {
-    cpuUs: ((after.cpu - before.cpu) * 1_000) / deliveries,
-    deliveriesPerSecond: (deliveries * 1_000) / ms,
-    messagesPerSecond: ((after.done - before.done) * 1_000) / ms,
-    serverCores: (after.cpu - before.cpu) / ms,
-    loadCores: (after.own - before.own) / ms,
+    ...measured,
+    deliveriesPerSecond: (count * 1_000) / measured.ms,
+    messagesPerSecond: (messages * 1_000) / measured.ms,
     rssMiB: rss / 1024,
-    receivers: work.kind === 'groups' ? work.groups * work.members : lanes.length,
+    deliveries: count,
   }
 }
 

@@ -102,8 +102,9 @@ export class Line {
     this.#failed(new Error(`The connection of ${this.pass.name} broke: ${error.message}`, { cause: error }))
   }
 
-  /** No longer takes what comes. */
+  /** No longer takes what comes; that the server hangs up on it is no failure then. */
   pause(): void {
+    this.#ended = true
     this.#socket.pause()
   }
 

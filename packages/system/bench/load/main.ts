@@ -1,7 +1,7 @@
 import type { Measured, Task } from '../work.ts'
 import { arrivals, idle } from './arrivals.ts'
 import { flow } from './flow.ts'
-import { paced } from './paced.ts'
+import { paced, stuckReader } from './paced.ts'
 import { requests } from './requests.ts'
 
 /** What the load generator tells its parent, once. */
@@ -15,6 +15,8 @@ function perform(task: Task): Promise<Measured> {
       return flow(task, work)
     case 'paced':
       return paced(task, work)
+    case 'stuck-reader':
+      return stuckReader(task, work)
     case 'request':
       return requests(task, work)
     case 'connect':

@@ -1,72 +1,60 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { cpuMs, familyOf } from '../processes.ts'
-import type { Measured, Task, Work } from '../work.ts'
+import { groupName, type Measured, type Task, type Work } from '../work.ts'
 import { Crowd } from './crowd.ts'
 import { pairs } from './lanes.ts'
+import { Meter } from './meter.ts'
+import { Pace } from './pace.ts'
 
-/** How long the last messages may take, ms. */
-const quietMs = 10_000
+/** Messages that fill the buffers of one that does not read, sent at a time. */
+const burst = 8
 
-/**
- * Direct messages at a fixed rate. Each one's time counts from the instant at which it was due, so that a server that
- * stalls is charged for all that had to wait.
- */
+/** Direct messages at a fixed rate, from everybody in turn. */
 export async function paced(task: Task, work: Extract<Work, { kind: 'paced' }>): Promise<Measured> {
   using crowd = new Crowd(task)
   const lines = await crowd.dial(task.passes)
-  const times: number[] = []
-  let measuring = false
-  let open = 0
+  const pace = new Pace(crowd, work.rate)
   const lanes = pairs(lines, work.across ?? false).map(({ from, to }) => {
     const message = crowd.dialect.message(from, { client: to.pass.name })
-    const due: number[] = []
-    to.hear = (messages) => {
-      const now = performance.now()
-      for (const at of due.splice(0, messages)) if (measuring) times.push(now - at)
-      open -= messages
-    }
-    return (at: number) => {
-      due.push(at)
-      open++
+    const receiver = pace.receiver()
+    to.hear = receiver.arrived
+    return (due: number) => {
+      receiver.sent(due)
       from.write(message(1))
     }
   })
-  let turn = 0
-  const send = async (ms: number) => {
-    const began = performance.now()
-    let sent = 0
-    for (let now = began; now < began + ms; now = performance.now()) {
-      for (const until = ((now - began) * work.rate) / 1_000; sent < until; sent++)
-        lanes[turn++ % lanes.length]?.(began + (sent * 1_000) / work.rate)
-      // Without rest: a timer would be late by more than what is measured.
-      await new Promise(setImmediate)
-    }
-  }
+  const send = (number: number, due: number) => lanes[number % lanes.length]?.(due)
   // Every connection is used once before it counts.
-  await crowd.or(send(Math.max(task.warmMs, (lanes.length * 1_000) / work.rate)))
-  await settle(crowd, () => open)
-  const server = familyOf(task.pids)
-  const before = { cpu: cpuMs(server), at: performance.now() }
-  measuring = true
-  await crowd.or(send(task.measureMs))
-  await settle(crowd, () => open)
-  const after = { cpu: cpuMs(server), at: performance.now() }
-  times.sort((a, b) => a - b)
-  const percentile = (share: number) =>
-    times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? Number.NaN
-  return {
-    p50Ms: percentile(0.5),
-    p99Ms: percentile(0.99),
-    p999Ms: percentile(0.999),
-    messages: times.length,
-    cpuUs: ((after.cpu - before.cpu) * 1_000) / times.length,
-    serverCores: (after.cpu - before.cpu) / (after.at - before.at),
-  }
+  await pace.run(Math.max(task.warmMs, (lanes.length * 1_000) / work.rate), send)
+  const meter = new Meter(task.pids)
+  const times = await pace.measure(task.measureMs, send)
+  return { ...meter.read(times.deliveries), ...times }
 }
 
-async function settle(crowd: Crowd, open: () => number): Promise<void> {
-  for (const began = performance.now(); open() > 0; ) {
-    if (performance.now() - began > quietMs) throw new Error(`${open()} messages did not arrive.`)
-    await crowd.or(sleep(5))
+/** What the members of a group see of one of them that no longer reads. */
+export async function stuckReader(task: Task, work: Extract<Work, { kind: 'stuck-reader' }>): Promise<Measured> {
+  using crowd = new Crowd(task)
+  const lines = await crowd.dial(task.passes)
+  const [stuck, ...others] = lines
+  const sender = others.pop()
+  if (!stuck || !sender) throw new Error('There is nobody to be stuck or to send.')
+  const pace = new Pace(crowd, work.rate)
+  const receivers = (work.stuck ? others : [stuck, ...others]).map((line) => {
+    const receiver = pace.receiver()
+    line.hear = receiver.arrived
+    return receiver
+  })
+  if (work.stuck) stuck.pause()
+  const message = crowd.dialect.message(sender, { group: groupName(0) }, work.bytes)
+  const send = (_: number, due: number) => {
+    for (const receiver of receivers) receiver.sent(due)
+    sender.write(message(1))
   }
+  // As fast as the others read.
+  for (let sent = 0; sent * work.bytes < work.fillBytes; sent++) {
+    send(sent, performance.now())
+    if (sent % burst === 0) await pace.quiet()
+  }
+  await pace.run(task.warmMs, send)
+  const meter = new Meter(task.pids)
+  const times = await pace.measure(task.measureMs, send)
+  return { ...meter.read(times.deliveries), ...times }
 }

@@ -1,6 +1,6 @@
-import { cpuMs, familyOf } from '../processes.ts'
 import { groupName, type Measured, type Task, type Work } from '../work.ts'
 import { Crowd } from './crowd.ts'
+import { Meter } from './meter.ts'
 
 /** Requests to a group, one after another: the server's processor time until all members' replies are there. */
 export async function requests(task: Task, work: Extract<Work, { kind: 'request' }>): Promise<Measured> {
@@ -16,16 +16,8 @@ export async function requests(task: Task, work: Extract<Work, { kind: 'request'
     return count
   }
   await askFor(task.warmMs)
-  const server = familyOf(task.pids)
-  const before = { cpu: cpuMs(server), own: cpuMs([process.pid]), at: performance.now() }
+  const meter = new Meter(task.pids)
   const count = await askFor(task.measureMs)
-  const after = { cpu: cpuMs(server), own: cpuMs([process.pid]), at: performance.now() }
-  const ms = after.at - before.at
-  return {
-    cpuUs: ((after.cpu - before.cpu) * 1_000) / count,
-    meanMs: ms / count,
-    requestsPerSecond: (count * 1_000) / ms,
-    serverCores: (after.cpu - before.cpu) / ms,
-    loadCores: (after.own - before.own) / ms,
-  }
+  const measured = meter.read(count)
+  return { ...measured, meanMs: measured.ms / count, requestsPerSecond: (count * 1_000) / measured.ms, requests: count }
 }
