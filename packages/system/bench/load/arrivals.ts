@@ -17,7 +17,7 @@ export async function arrivals(task: Task, work: Extract<Work, { kind: 'connect'
   const meter = new Meter(task.pids)
   await crowd.dial(task.passes.slice(warmConnections), { abreast: work.abreast })
   const measured = meter.read(work.connections)
-  return { ...measured, connectionsPerSecond: (work.connections * 1_000) / measured.ms }
+  return { ...measured, connectionsPerSecond: (work.connections * 1_000) / measured.ms, repeats: crowd.repeats }
 }
 
 /** Clients that are there and do nothing but live: the server's memory for each, once it has come to rest. */
@@ -29,7 +29,8 @@ export async function idle(task: Task, work: Extract<Work, { kind: 'idle' }>): P
   await crowd.dial(task.passes.slice(warmConnections))
   const meter = new Meter(task.pids)
   const after = await atRest(crowd, server)
-  return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024 }
+  const { repeats } = crowd
+  return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024, repeats }
 }
 
 /** KiB, when the rubbish of what was before is gone. */
