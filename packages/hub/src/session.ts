@@ -10,9 +10,9 @@ import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
 import { dispatch } from './dispatch.ts'
-import type { HubSocket } from './hub-socket.ts'
+import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
-import { Inbox } from './inbox.ts'
+import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
 import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
@@ -32,21 +32,16 @@ const closeMs = 2_000
 const growth = { binary: 1, json: 6 }
 
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session implements Receiver, Sender, Requester, Watcher, Acknowledger, OutboxOwner {
+export class Session
+  implements Receiver, Sender, Requester, Watcher, Acknowledger, InboxOwner, OutboxOwner, SocketOwner
+{
   readonly id = randomBytes(8).toString('hex')
   readonly ticket = randomBytes(16).toString('base64url')
-  /** For the proof of this connection; used once. */
-  readonly nonce = randomBytes(32).toString('base64url')
   /** Unix ms. */
   readonly since = Date.now()
   readonly codec: Codec
   readonly address: string
-  readonly groups = new Set<string>()
-  /** Leased records that this session wrote. */
-  readonly leases = new Set<string>()
   readonly unanswered = new Unanswered()
-  /** Makers of its messages, by address and event. */
-  readonly makers = new Map<string, MessageMaker>()
   version = ''
   /** Set before the store is told of the session: from then on its end has to be told too. */
   registered = false
@@ -61,6 +56,10 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
   readonly #missed = new Missed()
   /** Frames that came before the welcome; undefined after it. */
   #early: (() => void)[] | undefined = []
+  #groups: Set<string> | undefined
+  #leases: Set<string> | undefined
+  #makers: Map<string, MessageMaker> | undefined
+  #nonce: string | undefined = randomBytes(32).toString('base64url')
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
@@ -86,23 +85,41 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     this.codec = options.codec
     this.address = options.address
     this.#ended = options.ended
-    this.#inbox = new Inbox({
-      source: ws,
-      handle: (frame) => this.#handle(frame),
-      overflow: () => this.close('overloaded', damonError('overloaded', 'Too many frames wait for an earlier one.')),
-    })
+    this.#inbox = new Inbox(ws, this)
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
       limit: context.settings.outboxBytes * growth[options.codec],
       owner: this,
     })
-    ws.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary))
-    ws.on('close', () => this.#end('lost'))
-    ws.on('error', () => undefined)
-    ws.on('fault', (fault: CloseName) => this.close(fault))
+    ws.belongTo(this)
     this.#helloTimer = setTimeout(() => this.close('hello_timeout'), context.settings.helloMs)
-    this.send({ type: 'challenge', nonce: this.nonce, protocol: 'damon.v1', helloMs: context.settings.helloMs })
+    this.send({ type: 'challenge', nonce: this.#nonce ?? '', protocol: 'damon.v1', helloMs: context.settings.helloMs })
+  }
+
+  // An idle session shall cost little: what only some need is made when they do.
+  get groups(): Set<string> {
+    this.#groups ??= new Set()
+    return this.#groups
+  }
+
+  /** Leased records that this session wrote. */
+  get leases(): Set<string> {
+    this.#leases ??= new Set()
+    return this.#leases
+  }
+
+  /** Makers of its messages, by address and event. */
+  get makers(): Map<string, MessageMaker> {
+    this.#makers ??= new Map()
+    return this.#makers
+  }
+
+  /** For the proof of this connection, once: empty afterwards. */
+  takeNonce(): string {
+    const nonce = this.#nonce ?? ''
+    this.#nonce = undefined
+    return nonce
   }
 
   /** Who it is. @throws DamonError `unexpected_frame` before the hello */
@@ -125,6 +142,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
 
   identify(identified: Identified): void {
     clearTimeout(this.#helloTimer)
+    this.#helloTimer = undefined
     this.#identified = identified
   }
 
@@ -300,7 +318,19 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     this.close('slow_consumer')
   }
 
-  #receive(data: Buffer, isBinary: boolean): void {
+  crowded(): void {
+    this.close('overloaded', damonError('overloaded', 'Too many frames wait for an earlier one.'))
+  }
+
+  fault(name: CloseName): void {
+    this.close(name)
+  }
+
+  gone(): void {
+    this.#end('lost')
+  }
+
+  message(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return
     if (!this.#identified && data.length > limits.helloBytes) {
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
@@ -317,11 +347,11 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     }
     this.#context.metrics.received(frame.type)
     // A ping is about the line, not about the order of the frames on it.
-    if (frame.type === 'ping' && this.#inbox.busy && this.#identified) this.#handle(frame)
+    if (frame.type === 'ping' && this.#inbox.busy && this.#identified) this.handle(frame)
     else this.#inbox.take(frame)
   }
 
-  #handle(frame: ClientFrame): Promise<void> | undefined {
+  handle(frame: ClientFrame): Promise<void> | undefined {
     const refuse = (error: unknown) => {
       if (!this.#identified) this.close(frame.type === 'hello' ? refusalOf(error) : 'bad_frame', error)
       else if ('number' in frame) this.refuse(frame.number, error)
@@ -378,7 +408,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     if (this.#identified) {
       for (const channel of ['all', `client/${this.subject}`, `session/${this.id}`])
         context.delivery.remove(channel, this)
-      for (const group of this.groups) context.delivery.remove(`group/${group}`, this)
+      for (const group of this.#groups ?? []) context.delivery.remove(`group/${group}`, this)
     }
     this.#ended(this)
   }

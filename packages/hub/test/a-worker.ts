@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import { encodeClientFrame } from '@damon/protocol/codec-binary'
 import type { ClientFrame, HubFrame } from '@damon/protocol/frames'
@@ -8,7 +7,7 @@ import { Registry } from 'prom-client'
 import { Acks } from '../src/acks.ts'
 import type { Context } from '../src/context.ts'
 import { Delivery } from '../src/delivery.ts'
-import type { HubSocket } from '../src/hub-socket.ts'
+import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { Flusher } from '../src/outbox.ts'
@@ -147,13 +146,17 @@ function connect(context: Context, ended: Session[]): AConnection {
     frames: socket.frames,
     closed: undefined,
     session: undefined as unknown as Session,
-    send: (frame) => void ws.emit('message', Buffer.from(encodeClientFrame(frame)), true),
+    send: (frame) => void owner?.message(Buffer.from(encodeClientFrame(frame)), true),
     hello: (groups = []) => connection.send({ type: 'hello', token: 't', groups }),
     stall: () => socket.stall(),
     resume: () => socket.free(),
-    cut: () => void ws.emit('close'),
+    cut: () => void owner?.gone(),
   }
-  const ws = Object.assign(new EventEmitter(), {
+  let owner: SocketOwner | undefined
+  const ws = {
+    belongTo: (session: SocketOwner) => {
+      owner = session
+    },
     pause: () => undefined,
     resume: () => undefined,
     close: (code: number) => {
@@ -162,7 +165,7 @@ function connect(context: Context, ended: Session[]): AConnection {
     terminate: () => {
       connection.closed ??= 'terminated'
     },
-  })
+  }
   connection.session = new Session({
     context,
     ws: ws as unknown as HubSocket,
