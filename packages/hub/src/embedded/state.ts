@@ -114,8 +114,9 @@ export class EmbeddedState {
     const since = now - this.#swept
     this.#swept = now
     if (since >= lateSweepMs) {
-      for (const worker of this.#workers.values()) worker.ends += since
-      for (const record of this.#records.values()) record.ends += since
+      for (const worker of this.#workers.values()) worker.ends = Math.min(worker.ends + since, now + workerLeaseMs)
+      for (const record of this.#records.values())
+        if (record.state === 'suspect') record.ends = Math.min(record.ends + since, now + this.#options.graceMs)
       return
     }
     for (const [origin, worker] of this.#workers) if (worker.ends <= now) this.endWorker(origin)
