@@ -278,9 +278,9 @@ describe.each(['cluster', 'redis'])('on the bus %s', (bus) => {
 
 describe('a hub refuses to start', () => {
   it('on a port that is in use, and says so', async () => {
-    const hub = keep(await house.startHub())
+    const hub = keep(await house.startHub({ HUB_WORKERS: '1' }))
     const { port } = new URL(hub.ready.url ?? '')
-    await using program = await house.hubProgram({ HUB_PORT: port })
+    await using program = await house.hubProgram({ HUB_WORKERS: '1', HUB_PORT: port })
     expect(await program.exited).toEqual({ code: 1, signal: null })
     expect(program.output).toContain('EADDRINUSE')
     expect(program.output).toContain(port)
@@ -306,7 +306,11 @@ describe('a hub refuses to start', () => {
     const [root, issuer] = await Promise.all([generateKey(), generateKey()])
     const issuers = [{ kid: 'dev', x: issuer.publicKey.x, sub: '*', can: ['*'] }]
     const trust = await signTrustList(root.privateKey, { aud: 'damon:test', seq: 1, dev: true, issuers })
-    const files = { HUB_TRUST_FILE: join(house.folder, 'dev.jws'), HUB_ROOT_KEY_FILE: join(house.folder, 'dev.json') }
+    const files = {
+      HUB_WORKERS: '1',
+      HUB_TRUST_FILE: join(house.folder, 'dev.jws'),
+      HUB_ROOT_KEY_FILE: join(house.folder, 'dev.json'),
+    }
     await writeFile(files.HUB_TRUST_FILE, trust)
     await writeFile(files.HUB_ROOT_KEY_FILE, JSON.stringify(root.publicKey))
     await using program = await house.hubProgram(files)
