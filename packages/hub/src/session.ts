@@ -9,7 +9,6 @@ import { type Acknowledger, ackMs } from './acks.ts'
 import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
-import { dispatch } from './dispatch.ts'
 import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
 import { Inbox, type InboxOwner } from './inbox.ts'
@@ -31,6 +30,9 @@ const closeMs = 2_000
 /** How much longer a frame may be in JSON, where a byte may take six characters. */
 const growth = { binary: 1, json: 6 }
 
+/** Brings a frame to its handler; a promise means that the session's next frame has to wait for it. It throws what it refuses. */
+export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> | undefined
+
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
 export class Session
   implements Receiver, Sender, Requester, Watcher, Acknowledger, InboxOwner, OutboxOwner, SocketOwner
@@ -51,6 +53,7 @@ export class Session
   readonly #socket: Duplex & { bytesRead?: number }
   readonly #inbox: Inbox
   readonly #outbox: Outbox
+  readonly #dispatch: Dispatch
   readonly #ended: (session: Session) => void
   readonly #numbers = new SendNumbers()
   readonly #missed = new Missed()
@@ -76,6 +79,7 @@ export class Session
     socket: Duplex
     codec: Codec
     address: string
+    dispatch: Dispatch
     ended: (session: Session) => void
   }) {
     const { context, ws, socket } = options
@@ -84,6 +88,7 @@ export class Session
     this.#socket = socket
     this.codec = options.codec
     this.address = options.address
+    this.#dispatch = options.dispatch
     this.#ended = options.ended
     this.#inbox = new Inbox(ws, this)
     this.#outbox = new Outbox({
@@ -358,7 +363,7 @@ export class Session
       else this.sendError(error, { id: 'id' in frame ? frame.id : undefined })
     }
     try {
-      return dispatch(this, frame, this.#context)?.catch(refuse)
+      return this.#dispatch(this, frame)?.catch(refuse)
     } catch (error) {
       refuse(error)
       return undefined

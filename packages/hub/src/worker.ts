@@ -13,6 +13,7 @@ import type { Context } from './context.ts'
 import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
+import { dispatch } from './dispatch.ts'
 import { Identity } from './identity.ts'
 import { Lease } from './lease.ts'
 import { createListeners } from './listener.ts'
@@ -154,7 +155,9 @@ export async function startWorker(options: {
     frameBytes: config.HUB_FRAME_BYTES,
     origins: config.HUB_ORIGINS,
     connect: (connection) => {
-      sessions.add(new Session({ ...connection, context, ended }))
+      sessions.add(
+        new Session({ ...connection, context, dispatch: (session, frame) => dispatch(session, frame, context), ended }),
+      )
       metrics.sessions.set(sessions.size)
     },
   })

@@ -7,6 +7,7 @@ import { Registry } from 'prom-client'
 import { Acks } from '../src/acks.ts'
 import type { Context } from '../src/context.ts'
 import { Delivery } from '../src/delivery.ts'
+import { dispatch } from '../src/dispatch.ts'
 import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
 import { createMetrics } from '../src/metrics.ts'
@@ -172,6 +173,7 @@ function connect(context: Context, ended: Session[]): AConnection {
     socket,
     codec: 'binary',
     address: '127.0.0.1',
+    dispatch: (session, frame) => dispatch(session, frame, context),
     ended: (session) => ended.push(session),
   })
   return connection

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pass, Task } from '../work.ts'
-import { type Dialect, dialectOf } from './dialect.ts'
+import type { Dialect } from './dialect.ts'
+import { dialectOf } from './dialects.ts'
 import { Line } from './line.ts'
 
 /** How often some of the clients show that they live, ms. */
