@@ -4,8 +4,7 @@ import { type CloseName, closes } from '@damon/protocol/closes'
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientFrame, Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
-import { limits, silenceFactor } from '@damon/protocol/limits'
-import { type Acknowledger, ackMs } from './acks.ts'
+import { limits } from '@damon/protocol/limits'
 import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
@@ -13,12 +12,13 @@ import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
 import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
+import { Liveness } from './liveness.ts'
 import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
 import { Outbox, type OutboxOwner } from './outbox.ts'
 import type { Sender } from './publisher.ts'
+import { Receipts } from './receipts.ts'
 import type { Requester } from './requests.ts'
-import { SendNumbers } from './send-numbers.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
 import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
@@ -34,9 +34,7 @@ const growth = { binary: 1, json: 6 }
 export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> | undefined
 
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session
-  implements Receiver, Sender, Requester, Watcher, Acknowledger, InboxOwner, OutboxOwner, SocketOwner
-{
+export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner, OutboxOwner, SocketOwner {
   readonly id = randomBytes(8).toString('hex')
   readonly ticket = randomBytes(16).toString('base64url')
   /** Unix ms. */
@@ -55,7 +53,8 @@ export class Session
   readonly #outbox: Outbox
   readonly #dispatch: Dispatch
   readonly #ended: (session: Session) => void
-  readonly #numbers = new SendNumbers()
+  readonly #receipts: Receipts
+  readonly #liveness = new Liveness()
   readonly #missed = new Missed()
   /** Frames that came before the welcome; undefined after it. */
   #early: (() => void)[] | undefined = []
@@ -66,11 +65,6 @@ export class Session
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
-  #bytesRead = -1
-  #lastHeard = performance.now()
-  #slowSince: number | undefined
-  #ack: { number: number; origin: number; seq: number } | undefined
-  #ackedAt = 0
   #room: PromiseWithResolvers<void> | undefined
 
   constructor(options: {
@@ -91,6 +85,7 @@ export class Session
     this.#dispatch = options.dispatch
     this.#ended = options.ended
     this.#inbox = new Inbox(ws, this)
+    this.#receipts = new Receipts(context.acks, this)
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
@@ -162,8 +157,8 @@ export class Session
 
   /** The number of a numbered frame, which MUST follow the one before. @throws DamonError `bad_field` */
   count(number: number): void {
-    if (this.#numbers.begin(number)) return
-    const error = damonError('bad_field', `number: is ${number}, not ${this.#numbers.last + 1}.`, { field: 'number' })
+    if (this.#receipts.begin(number)) return
+    const error = damonError('bad_field', `number: is ${number}, not ${this.#receipts.next}.`, { field: 'number' })
     this.close('bad_frame', error)
     throw error
   }
@@ -179,7 +174,7 @@ export class Session
     if (this.#closed) return true
     const taken = this.#outbox.offer(this.#encode(frame))
     if (taken) this.#context.metrics.sent(frame.type)
-    else this.#slow()
+    else this.#liveness.slow()
     return taken
   }
 
@@ -195,7 +190,7 @@ export class Session
     if (this.#closed) return
     if (this.#early) this.#keep(() => this.deliver(run, range), range)
     else if (!this.#outbox.offer(run.wire(this.codec))) {
-      this.#slow()
+      this.#liveness.slow()
       this.#dropped(range)
     }
   }
@@ -228,31 +223,13 @@ export class Session
     this.send({ type: 'settled', request, tally })
   }
 
-  /** Sent at once, or with those of the next moment if the one before has only just gone. */
   acknowledge(number: number, origin: number, seq: number): void {
-    const settled = this.#numbers.confirm(number)
-    if (settled === undefined) return
-    const waits = this.#ack !== undefined
-    this.#ack = { number: settled, origin, seq }
-    if (waits) return
-    if (performance.now() - this.#ackedAt >= ackMs) this.flushAck()
-    else this.#context.acks.later(this)
-  }
-
-  flushAck(): void {
-    const ack = this.#ack
-    if (!ack) return
-    this.#ack = undefined
-    this.#ackedAt = performance.now()
-    this.send({ type: 'ack', ...ack })
+    this.#receipts.confirm(number, origin, seq)
   }
 
   refuse(number: number, error: unknown): void {
     this.sendError(error, { number })
-    // What was refused is settled as well: a client that is always refused must not wait for an acknowledgement.
-    const settled = this.#numbers.refuse(number)
-    this.flushAck()
-    if (settled !== undefined) this.send({ type: 'ack', number: settled })
+    this.#receipts.refuse(number)
   }
 
   /** Tells an error: of a control frame (`id`), of a numbered frame (`number`) or of the connection. */
@@ -276,7 +253,7 @@ export class Session
     if (error !== undefined) this.sendError(error)
     // The error may have been the frame too many.
     if (this.#closed) return
-    this.flushAck()
+    this.#receipts.flush()
     this.#outbox.flush()
     this.#context.metrics.closed.inc({ reason: name })
     if (name === 'silent' || name === 'slow_consumer') this.#ws.terminate()
@@ -289,21 +266,19 @@ export class Session
     this.#end(name)
   }
 
-  /**
-   * Looks whether the other side is alive, its token valid and its socket moving; called several times a heartbeat.
-   * `tickMs` is the time between calls, so that silence is noticed within its bound.
-   */
+  /** Looks whether the connection may go on; called every `tickMs`, several times a heartbeat. */
   check(now: number, tickMs: number): void {
-    const { heartbeatMs } = this.#context.settings
-    const bytesRead = this.#socket.bytesRead ?? 0
-    if (bytesRead !== this.#bytesRead || this.#inbox.paused) this.#lastHeard = now
-    this.#bytesRead = bytesRead
-    const bound = heartbeatMs * silenceFactor - tickMs
-    if (this.#identified && now - this.#lastHeard >= bound) this.close('silent')
-    else if (this.#slowSince !== undefined && now - this.#slowSince >= bound) this.close('slow_consumer')
+    this.unanswered.expire(now)
+    const line = {
+      bytesRead: this.#socket.bytesRead ?? 0,
+      paused: this.#inbox.paused || !this.#identified,
+      heartbeatMs: this.#context.settings.heartbeatMs,
+      tickMs,
+    }
+    const reason = this.#liveness.verdict(now, line)
+    if (reason) this.close(reason)
     else if (this.#identified && Date.now() >= this.#identified.expires)
       this.close('token_expired', damonError('token_expired'))
-    this.unanswered.expire(now)
   }
 
   /** How the store shall take its end. */
@@ -313,7 +288,7 @@ export class Session
 
   drained(): void {
     if (this.#closed) return
-    this.#slowSince = undefined
+    this.#liveness.moves()
     this.#tellMissed()
     this.#context.watches.drained(this)
     this.#makeRoom()
@@ -368,10 +343,6 @@ export class Session
       refuse(error)
       return undefined
     }
-  }
-
-  #slow(): void {
-    this.#slowSince ??= performance.now()
   }
 
   #keep(deliver: () => void, range: Range): void {
