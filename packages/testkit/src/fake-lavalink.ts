@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { type Dialect, dialectInfo, dialectStats, type LoadOutcome, loadBody } from './fake-lavalink-dialects.ts'
 
 /** How the fake behaves towards every caller, until it is changed. */
 export type Mood =
@@ -30,6 +31,8 @@ export interface FakeLavalinkOptions {
   password?: string
   version?: string
   prefix?: string
+  /** Whose REST API it speaks; Lavalink 4 where nothing is said. */
+  dialect?: Dialect
 }
 
 const MiB = 1024 * 1024
@@ -51,7 +54,12 @@ export class FakeLavalink implements AsyncDisposable {
   }
   /** Further fields of `/v4/info` and `/v4/stats`, as a newer Lavalink or a plugin would add. */
   extra: Record<string, unknown> = {}
+  /** How `/loadtracks` goes for an identifier. */
+  load: (identifier: string) => LoadOutcome = () => 'track'
+  /** What `/routeplanner/status` answers: nothing (no planner), a body, or status 500. */
+  planner: Record<string, unknown> | 'failing' | undefined
   version: string
+  readonly dialect: Dialect
   #host: string
   #prefix: string
   #port: number
@@ -60,7 +68,8 @@ export class FakeLavalink implements AsyncDisposable {
 
   constructor(options: FakeLavalinkOptions = {}) {
     this.password = options.password ?? 'youshallnotpass'
-    this.version = options.version ?? '4.2.2'
+    this.dialect = options.dialect ?? 'lavalink-4'
+    this.version = options.version ?? (this.dialect === 'lavalink-3' ? '3.7.13' : '4.2.2')
     this.#host = options.host ?? '127.0.0.1'
     this.#port = options.port ?? 0
     this.#prefix = options.prefix ?? ''
@@ -119,14 +128,16 @@ export class FakeLavalink implements AsyncDisposable {
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
     request.resume()
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname
+    const url = new URL(request.url ?? '/', 'http://localhost')
+    const path = url.pathname
     response.once('close', () =>
       this.requests.push({ path, status: response.writableFinished ? response.statusCode : 0 }),
     )
-    response.setHeader('Lavalink-Api-Version', '4')
+    const nodelink = this.dialect.startsWith('nodelink')
+    if (!nodelink) response.setHeader('Lavalink-Api-Version', this.dialect === 'lavalink-3' ? '3' : '4')
     const given = request.headers.authorization
     if (given !== this.password) {
-      response.writeHead(given === undefined ? 401 : 403).end()
+      response.writeHead(given === undefined || nodelink ? 401 : 403).end()
       return
     }
     const { mood } = this
@@ -140,31 +151,45 @@ export class FakeLavalink implements AsyncDisposable {
         send(response, failure(path, mood.status))
         return
       case 'slow': {
-        const timer = setTimeout(() => send(response, this.#route(path)), mood.ms)
+        const timer = setTimeout(() => send(response, this.#route(url)), mood.ms)
         response.once('close', () => clearTimeout(timer))
         return
       }
       case 'well':
-        send(response, this.#route(path))
+        send(response, this.#route(url))
     }
   }
 
-  #route(path: string): Reply {
-    const route = path.startsWith(this.#prefix) ? path.slice(this.#prefix.length) : ''
-    switch (route) {
-      case '/version':
-        return { status: 200, text: this.version }
-      case '/v4/info':
-        return { status: 200, json: { ...infoOf(this.version), ...this.extra } }
-      case '/v4/stats': {
+  #route({ pathname, searchParams }: URL): Reply {
+    const { dialect } = this
+    const route = pathname.startsWith(this.#prefix) ? pathname.slice(this.#prefix.length) : ''
+    if (route === '/version') return { status: 200, text: this.version }
+    const [, api, name = ''] = /^\/(v[34])\/(.*)$/.exec(route) ?? []
+    if (api !== (dialect === 'lavalink-3' ? 'v3' : 'v4')) return failure(pathname, 404)
+    switch (name) {
+      case 'info':
+        return { status: 200, json: { ...dialectInfo(dialect, infoOf(this.version)), ...this.extra } }
+      case 'stats': {
         const uptime = Math.floor(performance.now() - this.#startedAt)
-        return { status: 200, json: { frameStats: null, ...this.stats, uptime, ...this.extra } }
+        const stats = dialectStats(dialect, { frameStats: null, ...this.stats, uptime })
+        return { status: 200, json: { ...stats, ...this.extra } }
       }
-      case '/v4/routeplanner/status':
-        return { status: 204 }
+      case 'loadtracks': {
+        const identifier = searchParams.get('identifier') ?? ''
+        return { status: 200, json: loadBody(dialect, this.load(identifier), identifier) }
+      }
+      case 'routeplanner/status':
+        return this.#planner(pathname)
       default:
-        return failure(path, 404)
+        return failure(pathname, 404)
     }
+  }
+
+  #planner(path: string): Reply {
+    if (this.planner === 'failing') return failure(path, 500)
+    if (this.dialect === 'nodelink-2') return failure(path, 404)
+    if (this.planner !== undefined) return { status: 200, json: this.planner }
+    return this.dialect === 'lavalink-4' ? { status: 204 } : { status: 200, json: { class: null, details: null } }
   }
 }
 
