@@ -98,9 +98,10 @@ export class FakePlayer {
 
   /** Ends what is playing, with Lavalink's reason; `killed` is not told to the client. */
   stop(reason: string): void {
-    const { position } = this
     const track = this.#track
     if (!track) return
+    // Timers may be a millisecond early.
+    const position = reason === 'finished' ? track.info.length : this.position
     clearTimeout(this.#end)
     this.#track = undefined
     this.#home.note({

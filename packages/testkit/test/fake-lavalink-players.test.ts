@@ -22,7 +22,7 @@ async function aClient(fake: FakeLavalink, headers: Record<string, string> = {})
   })
   const messages: Message[] = []
   socket.on('message', (data) => messages.push(JSON.parse(String(data))))
-  const closed = once(socket, 'close').then(([code]) => code as number)
+  const closed = new Promise<number>((resolve) => socket.once('close', resolve))
   await once(socket, 'open')
   onTestFinished(() => socket.terminate())
   const ready = await eventually(() => {
