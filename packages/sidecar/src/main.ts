@@ -1,11 +1,15 @@
 import { open } from '@damon/client/connect'
+import type { Hub } from '@damon/client/hub'
 import type { StateChange } from '@damon/client/link'
+import { nodeEvents } from '@damon/protocol/audio'
 import type { Logger } from '@damon/runtime/logger'
 import { runService } from '@damon/runtime/service'
 import { startSidecar } from './app.ts'
 import { botsOf } from './bots-hub.ts'
 import { systemClock } from './clock.ts'
-import { sidecarConfig } from './config.ts'
+import { configuredNodes, type SidecarConfig, sidecarConfig } from './config.ts'
+import { fleetOf } from './fleet-hub.ts'
+import { digitalOceanWhereabouts, hubWhereabouts, type Whereabouts } from './whereabouts.ts'
 
 /** What of SHUTDOWN_MS is kept for taking the records away after a drain, ms. */
 const reserveMs = 2_000
@@ -14,19 +18,34 @@ await runService({
   name: 'sidecar',
   config: sidecarConfig,
   drains: true,
-  async start({ config, log, checks, resources, hurry }) {
+  async start({ config, log, registry, checks, resources, hurry }) {
     const source = config.DAMON_CONNECTION_FILE ?? config.DAMON_JOIN?.reveal()
     const hub = resources.use(await open(source, { name: 'sidecar', onState: teller(log) }))
     hub.on('error', (error) => log.warn({ err: error }, 'an error of the hub connection'))
     checks.set('hub', () => (hub.state === 'connected' ? undefined : hub.state))
-    const id = config.NODE_ID ?? hub.subject.split('/').at(-1) ?? hub.subject
+    const nodes = configuredNodes(config, hub.subject.split('/').at(-1) ?? hub.subject)
     const drainMs = Math.max(0, Math.min(config.DRAIN_MS, config.SHUTDOWN_MS - reserveMs))
     if (drainMs < config.DRAIN_MS) log.warn({ drainMs }, 'SHUTDOWN_MS cuts DRAIN_MS short')
-    const parts = { id, announcer: hub, bots: botsOf(hub), clock: systemClock, log, checks, hurry, drainMs }
-    resources.use(startSidecar(config, parts))
-    return { addresses: { node: id } }
+    const sidecar = await startSidecar(nodes, config, {
+      announcer: hub,
+      bots: botsOf(hub),
+      fleet: fleetOf(hub),
+      sidecar: hub.subject,
+      whereabouts: whereaboutsOf(config, hub),
+      clock: systemClock,
+      random: Math.random,
+      ...{ log, registry, checks, hurry, drainMs },
+    })
+    resources.use(sidecar)
+    hub.receive(nodeEvents.outcomes, (value) => sidecar.report(value))
+    return { addresses: { node: [...sidecar.nodes.keys()].join() } }
   },
 })
+
+function whereaboutsOf(config: SidecarConfig, hub: Hub): Whereabouts | undefined {
+  if (config.NODE_ADDRESS_FROM === 'digitalocean') return digitalOceanWhereabouts(config.METADATA_URL)
+  return config.NODE_ADDRESS_FROM === 'hub' ? hubWhereabouts(hub) : undefined
+}
 
 /** A hub that is away is told of once, not at each attempt to reach it. */
 function teller(log: Logger): (change: StateChange) => void {

@@ -1,0 +1,70 @@
+import type { Hub } from '@damon/client/hub'
+import { serviceRecord } from '@damon/protocol/records'
+import { z } from 'zod'
+import { canonical } from './address.ts'
+
+/** Under which hosts this machine is reached from outside, the best first; undefined while that is not known. */
+export interface Whereabouts {
+  hosts(): readonly string[] | undefined
+  /** Asks once more; rejects with why it could not be found out. */
+  refresh(signal: AbortSignal): Promise<void>
+}
+
+const metadata = z.object({
+  interfaces: z.object({
+    public: z.array(
+      z.object({
+        ipv4: z.object({ ip_address: z.ipv4() }).optional(),
+        ipv6: z.object({ ip_address: z.ipv6() }).optional(),
+      }),
+    ),
+  }),
+})
+const metadataMs = 3_000
+const metadataBytes = 64 * 1024
+
+/** The addresses of a droplet (https://docs.digitalocean.com/reference/api/metadata/), IPv4 before IPv6. */
+export function digitalOceanWhereabouts(url: string): Whereabouts {
+  let hosts: string[] | undefined
+  return {
+    hosts: () => hosts,
+    async refresh(signal) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(metadataMs)])
+      const response = await fetch(new URL('/metadata/v1.json', url), { redirect: 'error', signal: limit })
+      if (!response.ok) throw new Error(`The metadata service answers with status ${response.status}.`)
+      const text = await readAtMost(response, metadataBytes)
+      const { public: interfaces } = metadata.parse(JSON.parse(text)).interfaces
+      const found = [
+        ...interfaces.flatMap(({ ipv4 }) => ipv4?.ip_address ?? []),
+        ...interfaces.flatMap(({ ipv6 }) => ipv6?.ip_address ?? []),
+      ]
+      if (found.length === 0) throw new Error('The metadata service knows no public address of this machine.')
+      hosts = found.map(canonical)
+    },
+  }
+}
+
+/** The address from which the hub sees this client: the record that the hub keeps of its session. */
+export function hubWhereabouts(hub: Pick<Hub, 'subject' | 'session' | 'get'>): Whereabouts {
+  let hosts: string[] | undefined
+  return {
+    hosts: () => hosts,
+    async refresh() {
+      const entry = await hub.get(`service/${hub.subject}/${hub.session}`)
+      const record = serviceRecord.safeParse(entry?.value)
+      if (!record.success) throw new Error('The hub has no record of this session.')
+      hosts = [canonical(record.data.address)]
+    },
+  }
+}
+
+async function readAtMost(response: Response, most: number): Promise<string> {
+  const pieces: Uint8Array[] = []
+  let bytes = 0
+  for await (const piece of response.body ?? []) {
+    bytes += piece.byteLength
+    if (bytes > most) throw new Error(`The metadata service sends more than ${most} bytes.`)
+    pieces.push(piece)
+  }
+  return Buffer.concat(pieces).toString('utf8')
+}
