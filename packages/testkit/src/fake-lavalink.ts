@@ -52,6 +52,8 @@ export class FakeLavalink implements AsyncDisposable {
   readonly password: string
   readonly requests: { path: string; status: number }[] = []
   mood: Mood = { kind: 'well' }
+  /** WebSockets that were asked for, granted or not. */
+  upgrades = 0
   /** When the music of each guild began and ended here, since the fake was made. */
   readonly journal: JournalEntry[] = []
   /** Players of real sessions are added to these. */
@@ -75,6 +77,8 @@ export class FakeLavalink implements AsyncDisposable {
   #playerUpdateMs: number
   #server: Server | undefined
   #sessions: FakeSessions | undefined
+  /** Handshakes that were not answered yet. */
+  readonly #handshakes = new Set<Duplex>()
   #startedAt = 0
 
   constructor(options: FakeLavalinkOptions = {}) {
@@ -150,6 +154,7 @@ export class FakeLavalink implements AsyncDisposable {
     if (!server) return
     this.#server = undefined
     this.#sessions = undefined
+    for (const socket of this.#handshakes) socket.destroy()
     const closed = new Promise<void>((resolve) => server.close(() => resolve()))
     hangUp(server)
     await closed
@@ -194,8 +199,13 @@ export class FakeLavalink implements AsyncDisposable {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const path = new URL(request.url ?? '/', 'http://localhost').pathname
     socket.on('error', () => {})
+    this.upgrades++
+    this.#handshakes.add(socket)
+    socket.once('close', () => this.#handshakes.delete(socket))
     const { mood } = this
-    const take = () => this.#sessions?.accept(request, socket, head)
+    const take = () => {
+      if (this.#handshakes.delete(socket)) this.#sessions?.accept(request, socket, head)
+    }
     if (request.headers.authorization !== this.password) refuse(socket, 401)
     else if (path !== `${this.#prefix}/v4/websocket`) refuse(socket, 404)
     else if (mood.kind === 'failing') refuse(socket, mood.status)
