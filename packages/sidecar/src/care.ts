@@ -7,11 +7,13 @@ import type { SidecarConfig } from './config.ts'
 import { type Bots, drain } from './drain.ts'
 import { BanWindow } from './evidence/ban-window.ts'
 import { runCanary } from './evidence/canary.ts'
+import { runReachability } from './evidence/reachability.ts'
 import { runRoutePlanner } from './evidence/route-planner.ts'
 import type { Fleet } from './fleet.ts'
 import { lavalinkRest } from './lavalink-rest.ts'
 import type { NodeMemory } from './node-memory.ts'
 import type { NodeSettings } from './node-settings.ts'
+import type { Outside } from './outside.ts'
 import { occupySlot, retireWhenSpent, slotReserveMs } from './retirement.ts'
 
 /** How long one request to Lavalink may take, ms. */
@@ -20,6 +22,7 @@ const rhythm = { quickMs: 1_000, refusedMs: 60_000 }
 const plannerMs = 60_000
 const canaryAgainMs = 60_000
 const retireRetryMs = 15_000
+const probeMs = { everyMs: 600_000, againMs: 60_000 }
 
 /** What the care for a node works with. */
 export interface CareParts {
@@ -30,6 +33,8 @@ export interface CareParts {
   sidecar: string
   /** The hosts under which bots find the machine, unless the settings name one. */
   hosts: (settings: NodeSettings) => readonly string[] | undefined
+  /** Who tries whether bots reach the node. */
+  outside?: Outside | undefined
   /** What it remembers over restarts. */
   memory?: NodeMemory | undefined
   clock: Clock
@@ -51,7 +56,6 @@ export interface Care extends AsyncDisposable {
   readonly node: AudioNode
   /** Why the hub does not have the newest record, in words. */
   readonly problem: string | undefined
-  /** Whether bots reach the announced address, as probers told. */
   observe(observation: Undated): void
 }
 
@@ -112,6 +116,13 @@ export async function careFor(settings: NodeSettings, config: SidecarConfig, par
     const tracks = config.CANARY_TRACKS
     const options = { lavalink, tracks, everyMs: config.CANARY_MS, againMs, clock, random, log }
     tasks.push(runCanary(node, options, ending.signal))
+  }
+  if (parts.outside && config.PROBE) {
+    const target = () => {
+      const place = addressesOf(settings, parts.hosts(settings))
+      return place && { address: place.address, configured: settings.address !== undefined }
+    }
+    tasks.push(runReachability(node, { id, outside: parts.outside, target, ...probeMs, clock }, ending.signal))
   }
   if (config.RETIRE) {
     const options = {

@@ -9,6 +9,7 @@ import { botsOf } from './bots-hub.ts'
 import { systemClock } from './clock.ts'
 import { configuredNodes, type SidecarConfig, sidecarConfig } from './config.ts'
 import { fleetOf } from './fleet-hub.ts'
+import { outsideOf } from './outside-hub.ts'
 import { digitalOceanWhereabouts, hubWhereabouts, type Whereabouts } from './whereabouts.ts'
 
 /** What of SHUTDOWN_MS is kept for taking the records away after a drain, ms. */
@@ -31,6 +32,7 @@ await runService({
       bots: botsOf(hub),
       fleet: fleetOf(hub),
       sidecar: hub.subject,
+      outside: outsideOf(hub, hubWhereabouts(hub)),
       whereabouts: whereaboutsOf(config, hub),
       clock: systemClock,
       random: Math.random,

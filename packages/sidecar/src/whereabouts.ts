@@ -1,7 +1,7 @@
 import type { Hub } from '@damon/client/hub'
+import { canonical } from '@damon/client/unicast-node'
 import { serviceRecord } from '@damon/protocol/records'
 import { z } from 'zod'
-import { canonical } from './address.ts'
 
 /** Under which hosts this machine is reached from outside, the best first; undefined while that is not known. */
 export interface Whereabouts {
