@@ -29,6 +29,10 @@ export const sidecarConfig = {
   LAVALINK_CONFIG: applicationYml.optional(),
   LAVALINKS: nodeList.optional(),
   DOCKER: flag().default(false),
+  DOCKER_HOST: z
+    .string()
+    .regex(/^(unix:\/\/\/|tcp:\/\/|http:\/\/)\S+$/, 'must be unix:///path, tcp://host:port or http://host:port')
+    .optional(),
   DOCKER_PROJECT: z.string().max(128).optional(),
   DOCKER_SERVICE: z.string().max(128).default('lavalink'),
   DOCKER_STOP: flag().default(false),

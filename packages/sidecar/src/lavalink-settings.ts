@@ -28,7 +28,7 @@ const yamlShape = z.object({
 export function readApplicationYml(text: string): LavalinkSettings {
   let content: unknown
   try {
-    content = parse(text, { logLevel: 'silent' })
+    content = parse(text, { logLevel: 'error' })
   } catch {
     throw new Error('is not YAML')
   }

@@ -68,7 +68,7 @@ const entry = z
 export const nodeList = z.string().transform((text, context): NodeSettings[] => {
   let content: unknown
   try {
-    content = parse(text, { logLevel: 'silent' })
+    content = parse(text, { logLevel: 'error' })
   } catch {
     context.addIssue({ code: 'custom', message: 'is not YAML' })
     return z.NEVER
