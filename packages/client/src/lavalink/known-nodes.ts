@@ -50,15 +50,19 @@ export class KnownNodes implements Disposable {
   readonly #lost = new Map<string, number>()
   readonly #now: () => number
   readonly #changed: () => void
-  readonly #listening = new DisposableStack()
+  readonly #listening: Disposable[]
 
   constructor(hub: Pick<Hub, 'watch'>, now: () => number, changed: () => void) {
     this.#now = now
     this.#changed = changed
-    this.#nodes = this.#listening.use(hub.watch('node/'))
-    this.#secrets = this.#listening.use(hub.watch('node-secret/'))
-    this.#listening.use(this.#nodes.on('change', (change) => this.#change(change)))
-    this.#listening.use(this.#secrets.on('change', ({ key }) => this.#read(key.slice('node-secret/'.length))))
+    this.#nodes = hub.watch('node/')
+    this.#secrets = hub.watch('node-secret/')
+    this.#listening = [
+      this.#nodes,
+      this.#secrets,
+      this.#nodes.on('change', (change) => this.#change(change)),
+      this.#secrets.on('change', ({ key }) => this.#read(key.slice('node-secret/'.length))),
+    ]
   }
 
   /** Resolves when all records were seen; rejects when the hub refuses to show them. */
@@ -78,7 +82,7 @@ export class KnownNodes implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#listening[Symbol.dispose]()
+    for (const resource of this.#listening) resource[Symbol.dispose]()
   }
 
   #change({ type, key, reason }: RecordChange): void {

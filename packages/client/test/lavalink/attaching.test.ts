@@ -1,7 +1,13 @@
 import { eventually } from '@damon/testkit/eventually'
-import { describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { aFleet, aLavalink, connected, idOf } from './a-fleet.ts'
 import { realBots } from './real-bots.ts'
+
+// lavalink-client also prints what it emits.
+beforeEach(() => {
+  const printing = vi.spyOn(console, 'error').mockImplementation(() => {})
+  return () => printing.mockRestore()
+})
 
 describe.each(Object.entries(realBots))('the nodes of %s', (_library, makeBot) => {
   test('are those that are announced, each connected once', async () => {
