@@ -50,6 +50,8 @@ export interface AttachEvents {
 
 /** How often everything is looked at anew, whatever was heard, ms. */
 const everyMs = 1_000
+/** How long a node that its sidecar cannot reach may say nothing of its players, ms: Lavalink tells their position every 5 s. */
+const silentMs = 7_000
 /** Nodes that a player is offered to in a row, and when it is offered again if none takes it, ms. */
 const offers = { most: 3, againMs: 2_000 } as const
 
@@ -74,6 +76,8 @@ export class AttachedNodes implements Disposable {
   readonly #lost = new Set<string>()
   /** When a stranded guild is offered again, monotonic ms. */
   readonly #stranded = new Map<string, number>()
+  /** When a node last said anything, by name, monotonic ms. */
+  readonly #heard = new Map<string, number>()
   #woken = false
   #over = false
 
@@ -160,6 +164,7 @@ export class AttachedNodes implements Disposable {
       const due = (this.#stranded.get(player.guild) ?? 0) <= now()
       if (due && !this.#moves.has(player.guild) && this.#mustMove(player)) void this.#moves.bring(player.guild)
     }
+    for (const name of [...this.#heard.keys()]) if (!this.#roster.members.has(name)) this.#heard.delete(name)
     const guilds = new Set(players.map(({ guild }) => guild))
     for (const memory of [this.#lost, this.#stranded])
       for (const guild of [...memory.keys()]) if (!guilds.has(guild)) memory.delete(guild)
@@ -170,7 +175,15 @@ export class AttachedNodes implements Disposable {
     const id = this.#roster.idOf(node)
     if (id === undefined) return false
     const member = this.#roster.members.get(node)
-    return !member?.connected || member.leaving || this.#lost.has(guild) || this.#cordons.has(id)
+    const over = !member?.connected || member.leaving || this.#cordons.has(id) || this.#hangs(id, node)
+    return over || this.#lost.has(guild)
+  }
+
+  /** A process that hangs keeps its connections. */
+  #hangs(id: string, name: string): boolean {
+    return (
+      this.#known.get(id)?.record.state === 'unreachable' && now() - (this.#heard.get(name) ?? -silentMs) >= silentMs
+    )
   }
 
   /** Offers a player to the best nodes in turn; says whether one took it. */
@@ -251,6 +264,7 @@ export class AttachedNodes implements Disposable {
   #message(name: string, message: unknown): void {
     const id = this.#roster.idOf(name)
     if (id === undefined) return
+    this.#heard.set(name, now())
     this.#placing.hear(id, message)
     const outcome = this.#reader.read(id, message)
     if (!outcome) return

@@ -144,3 +144,29 @@ describe.each(Object.entries(realBots))('the nodes of %s', (_library, makeBot) =
     expect(fleet.a.sessions.counts.playingPlayers).toBe(1)
   })
 })
+
+test('a node that lavalink-client cannot use is told, and disturbs no other', async () => {
+  const { hub, nodes, fleet } = await aFleet(realBots['lavalink-client'], ['a'])
+  const errors: unknown[] = []
+  nodes.on('error', (error) => errors.push(error))
+  hub.node('tls', fleet.a, 'ready', { address: { host: '127.0.0.1', port: 8443, secure: true } })
+  await eventually(() => expect(errors).toMatchObject([{ message: expect.stringContaining('port must be 443') }]))
+  expect(connected(nodes)).toEqual(['a'])
+})
+
+test('lavalink-client plays although it had no node when it began', async () => {
+  const { bot, fleet } = await aFleet(realBots['lavalink-client'], ['a'])
+  await bot.play('7', 'song')
+  expect(fleet.a.sessions.player('7')).toMatchObject({ playing: true, connected: true })
+})
+
+test('shoukaku forgets no node whose first attempt to connect failed', async () => {
+  const { hub, nodes } = await aFleet(realBots.shoukaku, ['a'])
+  const late = await aLavalink()
+  await late.stop()
+  hub.node('late', late)
+  await eventually(() => expect(nodes.all().find(({ id }) => id === 'late')).toMatchObject({ connected: false }))
+  await late.start()
+  await eventually(() => expect(connected(nodes)).toEqual(['a', 'late']))
+  expect(late.sessions.clients).toHaveLength(1)
+})

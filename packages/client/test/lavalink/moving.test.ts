@@ -115,6 +115,18 @@ describe.each(Object.entries(realBots))('the players of %s', (_library, makeBot)
     expect(idOf(bot.nodeOf('7'))).toBe('c')
   })
 
+  test('leave a node that its sidecar cannot reach once it is silent, and not while it tells of them', async () => {
+    const { hub, bot, fleet } = await playingOnA(['b'])
+    hub.node('a', fleet.a, 'unreachable')
+    await bot.play('8', 'song')
+    expect(idOf(bot.nodeOf('8'))).toBe('b')
+    expect(idOf(bot.nodeOf('7'))).toBe('a')
+    fleet.a.mood = { kind: 'hanging' }
+    await eventually(() => expect(fleet.b.sessions.player('7')?.playing).toBe(true), { deadlineMs: 20_000 })
+    expect(idOf(bot.nodeOf('7'))).toBe('b')
+    expect(bot.ends).toEqual([])
+  })
+
   test('come to a slow node, too', async () => {
     const { hub, fleet } = await playingOnA(['b'])
     fleet.b.mood = { kind: 'slow', ms: 300 }
