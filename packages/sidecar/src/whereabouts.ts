@@ -2,6 +2,7 @@ import type { Hub } from '@damon/client/hub'
 import { canonical } from '@damon/client/unicast-node'
 import { serviceRecord } from '@damon/protocol/records'
 import { z } from 'zod'
+import { getText } from './http-text.ts'
 
 /** Under which hosts this machine is reached from outside, the best first; undefined while that is not known. */
 export interface Whereabouts {
@@ -30,9 +31,9 @@ export function digitalOceanWhereabouts(url: string): Whereabouts {
     hosts: () => hosts,
     async refresh(signal) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(metadataMs)])
-      const response = await fetch(new URL('/metadata/v1.json', url), { redirect: 'error', signal: limit })
-      if (!response.ok) throw new Error(`The metadata service answers with status ${response.status}.`)
-      const text = await readAtMost(response, metadataBytes)
+      const bounds = { maxBytes: metadataBytes, signal: limit }
+      const { status, text } = await getText(new URL('/metadata/v1.json', url), {}, bounds)
+      if (status !== 200) throw new Error(`The metadata service answers with status ${status}.`)
       const { public: interfaces } = metadata.parse(JSON.parse(text)).interfaces
       const found = [
         ...interfaces.flatMap(({ ipv4 }) => ipv4?.ip_address ?? []),
@@ -56,15 +57,4 @@ export function hubWhereabouts(hub: Pick<Hub, 'subject' | 'session' | 'get'>): W
       hosts = [canonical(record.data.address)]
     },
   }
-}
-
-async function readAtMost(response: Response, most: number): Promise<string> {
-  const pieces: Uint8Array[] = []
-  let bytes = 0
-  for await (const piece of response.body ?? []) {
-    bytes += piece.byteLength
-    if (bytes > most) throw new Error(`The metadata service sends more than ${most} bytes.`)
-    pieces.push(piece)
-  }
-  return Buffer.concat(pieces).toString('utf8')
 }
