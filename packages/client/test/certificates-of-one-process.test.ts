@@ -1,7 +1,7 @@
 import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createSecureServer } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
-import type { AddressInfo, Server } from 'node:net'
+import type { AddressInfo, LookupFunction, Server } from 'node:net'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import type { DamonError } from '@damon/protocol/errors'
@@ -210,10 +210,8 @@ test('servers of tls, http2 and ws show each new certificate, and their other op
       expect(await bot.serving()).toMatchObject({ edge: { fingerprint } })
     })
   }
-  const socket = new WebSocket(`wss://127.0.0.1:${ports[2]}`, [], {
-    ca: authority.certificate,
-    servername: 'edge.test',
-  })
+  const lookup: LookupFunction = (_, __, callback) => callback(null, [{ address: '127.0.0.1', family: 4 }])
+  const socket = new WebSocket(`wss://edge.test:${ports[2]}`, { ca: authority.certificate, lookup })
   onTestFinished(() => socket.terminate())
   const text = await new Promise((resolve, reject) => {
     socket.once('message', (data) => resolve(String(data)))
