@@ -10,6 +10,10 @@ export interface ReaderStage {
   delivered: boolean
   /** The reader has seen its own server serve the current certificate. */
   served: boolean
+  /** When it was delivered, Unix ms, as far as that is known. */
+  deliveredAt?: number
+  /** It was delivered, but is not served, for longer than the certificate's rules allow. */
+  late: boolean
 }
 
 /** What certs tells Prometheus. */
@@ -19,6 +23,8 @@ export interface Metrics {
   delivered(id: string): void
   readerRefused(code: string): void
   stages(stages: readonly ReaderStage[]): void
+  /** A canary did not prove a new certificate. */
+  trialFailed(id: string): void
 }
 
 /** Registers the metrics of this service. */
@@ -54,6 +60,16 @@ export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
     help: 'Whether the current certificate has reached this stage with this reader: issued, delivered, served.',
     labelNames: ['certificate', 'reader', 'stage'],
   })
+  const late = gauge(registry, {
+    name: 'damon_certificate_late_readers',
+    help: 'Readers that do not serve the certificate which was delivered to them, for longer than allowed.',
+    labelNames,
+  })
+  const trials = counter(registry, {
+    name: 'damon_certificate_trials_failed_total',
+    help: 'New certificates that a canary did not prove.',
+    labelNames,
+  })
   return {
     scheduled(certificate, current, nextAttempt) {
       expiry.set({ certificate }, (current?.notAfter ?? 0) / 1000)
@@ -64,11 +80,14 @@ export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
     readerRefused: (code) => refused.inc({ code }),
     stages(stages) {
       stage.reset()
-      for (const { certificate, reader, delivered, served } of stages) {
+      late.reset()
+      for (const { certificate, reader, delivered, served, late: isLate } of stages) {
+        late.inc({ certificate }, isLate ? 1 : 0)
         stage.set({ certificate, reader, stage: 'issued' }, 1)
         stage.set({ certificate, reader, stage: 'delivered' }, delivered ? 1 : 0)
         stage.set({ certificate, reader, stage: 'served' }, served ? 1 : 0)
       }
     },
+    trialFailed: (certificate) => trials.inc({ certificate }),
   }
 }
