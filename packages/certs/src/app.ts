@@ -22,6 +22,7 @@ import { propagationTiming } from './propagation.ts'
 import { ReaderRegistry } from './reader-registry.ts'
 import type { Records } from './records.ts'
 import { Renewal } from './renewal.ts'
+import { Rollout } from './rollout.ts'
 import { Shelf } from './shelf.ts'
 import { Store } from './store.ts'
 import { Turnstile } from './turnstile.ts'
@@ -56,7 +57,13 @@ export async function startCerts(config: CertsConfig, parts: CertsParts): Promis
   const issuers = await createIssuers(config, wanted, store, parts)
   const shelf = new Shelf(store)
   const registry = new ReaderRegistry({ trust, aud, clock, metrics, log })
-  const delivery = new Delivery({ records, registry, shelf, identity, token, aud, clock, metrics, log })
+  const rollouts = new Map<string, Rollout>()
+  for (const [id, { delivery: rules }] of Object.entries(wanted.certificates)) {
+    if (rules.canary) rollouts.set(id, await Rollout.load(id, { rules, store, clock, metrics, log }))
+  }
+  const rules = (id: string) => wanted.certificates[id]!.delivery
+  const sealing = { identity, token, aud }
+  const delivery = new Delivery({ records, registry, shelf, rules, rollouts, ...sealing, clock, metrics, log })
   const attempts = new Attempts(store)
   const turnstile = new Turnstile(parallelOrders)
   const options = { shelf, attempts, clock, turnstile, metrics, log, issued: () => delivery.refresh() }

@@ -2,6 +2,7 @@ import { domainToASCII } from 'node:url'
 import { isSegment } from '@damon/protocol/names'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { deliveryRules } from './delivery-rules.ts'
 import { certsError } from './errors.ts'
 
 const host = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
@@ -42,7 +43,7 @@ const localIssuer = z.strictObject({
 const file = z
   .strictObject({
     issuers: z.record(id, z.discriminatedUnion('type', [acmeIssuer, localIssuer])),
-    certificates: z.record(id, z.strictObject({ issuer: z.string(), names })),
+    certificates: z.record(id, z.strictObject({ issuer: z.string(), names, delivery: deliveryRules })),
   })
   .superRefine(({ issuers, certificates }, context) => {
     for (const [certificate, { issuer }] of Object.entries(certificates)) {

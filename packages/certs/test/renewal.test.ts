@@ -15,7 +15,8 @@ import { quiet, storeKey } from './acme-setup.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const day = 86_400_000
-const wanted = { id: 'edge', issuer: 'local', names: ['edge.test'] }
+const delivery = { canary: false, servedWithin: 120_000 }
+const wanted = { id: 'edge', issuer: 'local', names: ['edge.test'], delivery }
 const ended = new AbortController()
 let authority: Authority
 
@@ -52,6 +53,7 @@ async function setup(path: string, clock = new ManualClock(1_000 * day)) {
     delivered() {},
     readerRefused() {},
     stages() {},
+    trialFailed() {},
   }
   const issuer = new Scripted(clock)
   const options = {
