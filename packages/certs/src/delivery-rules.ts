@@ -3,15 +3,13 @@ import { z } from 'zod'
 
 const units = { s: 1_000, m: 60_000, h: 3_600_000 } as const
 
+const canaryChoice = 'must be true, false, or the service of the readers to choose from'
+
 /** How a certificate comes to its readers: `delivery` of a certificate in the certificates file. */
 export const deliveryRules = z
   .strictObject({
     /** One reader has each new certificate first, the others when it has proven it: any reader, or one of this service. */
-    canary: z
-      .union([z.boolean(), z.string().refine(isSegment)], {
-        error: 'must be true, false, or the service of the readers to choose from',
-      })
-      .default(false),
+    canary: z.union([z.boolean(), z.string().refine(isSegment, canaryChoice)], { error: canaryChoice }).default(false),
     /** After this a reader that does not serve what was delivered is late, and a canary has failed; reads to ms. */
     servedWithin: z
       .string()
