@@ -1,6 +1,7 @@
 import { DamonError, damonError } from '@damon/protocol/errors'
 import type { MessageFrame, ReplyVerdict } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
+import { isSegment } from '@damon/protocol/names'
 import { deferred, unrefTimer } from './deferred.ts'
 import { guard } from './listeners.ts'
 import type { Numbered, Outbound } from './outbound.ts'
@@ -169,9 +170,10 @@ function messageOf({ event, from, session, to, any, late }: MessageFrame): Messa
   return { event, from, session, to, any, late }
 }
 
-/** The code an error goes by on the wire: its own where that is a short word. */
+/** The code an error goes by on the wire: its own where that is one word, in lower case as all names are. */
 function codeOf(error: unknown): string {
   if (error instanceof DamonError) return error.code
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
-  return typeof code === 'string' && /^[\w.-]{1,64}$/.test(code) ? code : 'handler_failed'
+  const own: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = typeof own === 'string' ? own.toLowerCase() : ''
+  return isSegment(code) ? code : 'handler_failed'
 }

@@ -79,7 +79,7 @@ test('a handler that throws failed, with its code where it has one', async () =>
     return [code, new TextDecoder('utf-8', { fatal: true }).decode(payload)]
   }
   expect(await said()).toEqual(['handler_failed', 'It broke.'])
-  expect(await said()).toEqual(['ENOENT', 'Nothing there.'])
+  expect(await said()).toEqual(['enoent', 'Nothing there.'])
   expect(await said()).toEqual(['conflict', 'The record has another revision than expected.'])
   expect(await said()).toEqual(['handler_failed', 'just text'])
   expect((await said())[1]).toBe('ä'.repeat(limits.reasonBytes / 2))

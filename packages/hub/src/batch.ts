@@ -1,43 +1,40 @@
-import type { Batch, BusFrame } from './bus.ts'
+import { type Batch, batchKinds } from './bus.ts'
 
-// origin u32, prev u48, then per frame: seq u48, fast u8, length u32, bytes
-const head = 10
-const perFrame = 11
+// origin u32, prev u48, first u48, last u48, kind u8, fast u8; then the frames, which know their own lengths
+const head = 24
 
-/** A batch as the bus carries it; the channel travels beside it. */
-export function encodeBatch(batch: Batch): Buffer {
-  const size = batch.frames.reduce((sum, frame) => sum + perFrame + frame.bytes.length, head)
-  const out = Buffer.allocUnsafe(size)
+/** The head of a batch as the bus carries it; the channel travels beside it, the frames behind it. */
+export function batchHead(batch: Batch): Buffer {
+  const out = Buffer.allocUnsafe(head)
   out.writeUInt32BE(batch.origin, 0)
   out.writeUIntBE(batch.prev, 4, 6)
-  let at = head
-  for (const frame of batch.frames) {
-    out.writeUIntBE(frame.seq, at, 6)
-    out[at + 6] = frame.fast ? 1 : 0
-    out.writeUInt32BE(frame.bytes.length, at + 7)
-    frame.bytes.copy(out, at + perFrame)
-    at += perFrame + frame.bytes.length
-  }
+  out.writeUIntBE(batch.first, 10, 6)
+  out.writeUIntBE(batch.last, 16, 6)
+  out[22] = batchKinds.indexOf(batch.kind)
+  out[23] = batch.fast ? 1 : 0
   return out
 }
 
+/** A batch as the bus carries it. */
+export function encodeBatch(batch: Batch): Buffer {
+  return Buffer.concat([batchHead(batch), batch.bytes])
+}
+
 /**
- * Reads a batch; the frames are views on the input.
- * @throws RangeError when it is cut short
+ * Reads a batch; its frames are a view on the input.
+ * @throws RangeError when it is cut short or of an unknown kind
  */
 export function decodeBatch(channel: string, bytes: Buffer): Batch {
-  const origin = bytes.readUInt32BE(0)
-  const prev = bytes.readUIntBE(4, 6)
-  const frames: BusFrame[] = []
-  let at = head
-  while (at < bytes.length) {
-    const seq = bytes.readUIntBE(at, 6)
-    const fast = bytes[at + 6] === 1
-    const length = bytes.readUInt32BE(at + 7)
-    const end = at + perFrame + length
-    if (end > bytes.length) throw new RangeError('The batch is cut short.')
-    frames.push({ seq, fast, bytes: bytes.subarray(at + perFrame, end) })
-    at = end
+  const kind = batchKinds[bytes.readUInt8(22)]
+  if (kind === undefined) throw new RangeError('The batch is of an unknown kind.')
+  return {
+    channel,
+    origin: bytes.readUInt32BE(0),
+    prev: bytes.readUIntBE(4, 6),
+    first: bytes.readUIntBE(10, 6),
+    last: bytes.readUIntBE(16, 6),
+    kind,
+    fast: bytes.readUInt8(23) === 1,
+    bytes: bytes.subarray(head),
   }
-  return { channel, origin, prev, frames }
 }

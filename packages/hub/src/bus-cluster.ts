@@ -1,6 +1,15 @@
 import { connect, type Socket } from 'node:net'
+import { decodeBatch } from './batch.ts'
 import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
-import { type CallName, type Calls, type PrimaryMessage, receive, send } from './embedded/wire.ts'
+import {
+  type CallName,
+  type Calls,
+  lineBytes,
+  type PrimaryMessage,
+  receive,
+  send,
+  sendAppend,
+} from './embedded/wire.ts'
 import type { Store, StoreEvents } from './store.ts'
 
 /** How long a call to the primary may take, ms. */
@@ -25,15 +34,27 @@ class Line {
   }
 
   call<Name extends CallName>(name: Name, ...args: Calls[Name]['args']): Promise<Calls[Name]['result']> {
-    if (this.#socket.destroyed) return Promise.reject(new BusError('unavailable'))
-    const id = ++this.#last
+    return this.#ask(name, (id) => send(this.#socket, { kind: 'call', id, name, args }))
+  }
+
+  append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
+    return this.#ask('append', (id) => sendAppend(this.#socket, id, batches, freeze))
+  }
+
+  #ask<T>(name: string, write: (id: number) => void): Promise<T> {
+    // The calls that a frozen primary does not take time out, but they stay in the socket.
+    if (this.#socket.destroyed || this.#socket.writableLength > lineBytes)
+      return Promise.reject(new BusError('unavailable'))
+    // 32 bits on the line: the number of a call that is long answered is used again.
+    const id = (this.#last + 1) >>> 0
+    this.#last = id
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#open.delete(id)
         reject(new BusError('unavailable', new Error(`${name} was not answered within ${callMs} ms.`)))
       }, callMs)
       this.#open.set(id, { resolve: resolve as (value: never) => void, reject, timer })
-      send(this.#socket, { kind: 'call', id, name, args })
+      write(id)
     })
   }
 
@@ -55,30 +76,39 @@ class Line {
   }
 }
 
-/** Connects this worker to its primary. The line's end is final: the primary is gone, and so is the worker. */
+/**
+ * Connects this worker to its primary. The line's end is final: the primary is gone, or has cut this worker off.
+ * Rejects when it is not admitted.
+ */
 export async function openCluster(path: string, arrive: Arrive, events: StoreEvents): Promise<ClusterBackbone> {
   const socket = connect(path)
   const line = new Line(socket)
+  let closing = false
   const admitted = await new Promise<{ origin: number; epoch: string }>((resolve, reject) => {
     socket.once('error', reject)
-    receive<PrimaryMessage>(socket, (message) => {
-      if (message.kind === 'batch') arrive(message.batch, message.stamp)
-      else if (message.kind === 'result') line.settle(message.id, message.value, message.error)
-      else if (message.kind === 'change') events.change(message.change)
-      else if (message.kind === 'gone') events.gone(message.sessions)
-      else resolve(message)
+    socket.once('close', () => reject(new Error('The primary did not admit this worker.')))
+    receive<PrimaryMessage>(socket, {
+      batch: (channel, bytes, stamp) => arrive(decodeBatch(channel, bytes), stamp),
+      value: (message) => {
+        if (message.kind === 'result') line.settle(message.id, message.value, message.error)
+        else if (message.kind === 'change') events.change(message.change)
+        else if (message.kind === 'gone') events.gone(message.sessions)
+        else if (message.kind === 'ended') events.ended(message.origin)
+        else resolve(message)
+      },
     })
   })
   socket.on('error', () => undefined)
   socket.on('close', () => {
     line.broke()
-    events.reachable(false)
+    events.connected(false)
+    if (!closing) events.cutOff()
   })
-  events.reachable(true)
+  events.connected(true)
   return {
     bus: {
       origin: admitted.origin,
-      append: (batches: Batch[], freeze: string[]): Promise<Member[][]> => line.call('append', batches, freeze),
+      append: (batches, freeze) => line.append(batches, freeze),
       subscribe: async (channel) => {
         await line.call('subscribe', channel)
       },
@@ -100,6 +130,7 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
       sweep: async () => void (await line.call('sweep')),
     },
     async [Symbol.asyncDispose]() {
+      closing = true
       if (socket.destroyed) return
       await new Promise<void>((resolve) => {
         socket.once('close', () => resolve())

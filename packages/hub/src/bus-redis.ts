@@ -1,12 +1,13 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { isErrorCode } from '@damon/protocol/errors'
-import { Redis } from 'ioredis'
 import { decodeBatch, encodeBatch } from './batch.ts'
 import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
 import { ScriptedRedis } from './redis/client.ts'
 import { RedisKeys } from './redis/keys.ts'
+import { RedisSubscriber } from './redis/subscriber.ts'
 import { open, seal } from './seal.ts'
 import {
+  lateSweepMs,
   type RecordChange,
   type Store,
   type StoredRecord,
@@ -17,6 +18,12 @@ import {
 
 /** How long a worker's log outlives its last append, ms. */
 const logMs = 90_000
+
+/**
+ * Where the numbers of workers begin in an empty Redis, at random below this: a Redis that was emptied must not give the
+ * numbers of workers that still live.
+ */
+const firstOrigins = 2 ** 31
 
 /** Bus and store of a hub of many machines, in one Redis. */
 export interface RedisBackbone extends AsyncDisposable {
@@ -71,54 +78,78 @@ function parseChange(message: Buffer): RecordChange {
  * @throws when Redis cannot be reached; the worker's lease then does the same a few seconds later
  */
 export async function endRedisWorker(redis: ScriptedRedis, options: RedisOptions, origin: number): Promise<void> {
-  await redis.run('end', endKeys(new RedisKeys(options.prefix)), ['origin', origin, 'lost', options.graceMs])
+  await redis.run('end', endKeys(new RedisKeys(options.prefix)), [
+    'origin',
+    origin,
+    'lost',
+    options.graceMs,
+    lateSweepMs,
+  ])
 }
 
 function endKeys(keys: RedisKeys): string[] {
-  return [keys.origins, keys.revision, keys.records, keys.values, keys.suspects, keys.prefix]
+  return [keys.origins, keys.revision, keys.records, keys.values, keys.suspects, keys.swept, keys.prefix]
 }
 
 /**
  * Connects this worker to Redis: one connection for commands, one for what arrives.
- * @throws when Redis cannot be reached
+ * Rejects when Redis cannot be reached; nothing stays open then.
  */
 export async function openRedis(options: RedisOptions, arrive: Arrive, events: StoreEvents): Promise<RedisBackbone> {
   const keys = new RedisKeys(options.prefix)
-  const commands = new ScriptedRedis(options.url, 'damon-hub')
-  const { redis } = commands
-  const subscriber = new Redis(options.url, {
-    connectionName: 'damon-hub-subscriber',
-    lazyConnect: true,
-    keepAlive: 5_000,
-    autoResubscribe: true,
-    maxRetriesPerRequest: null,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000) * (0.5 + Math.random() / 2),
-  })
-  subscriber.on('error', () => undefined)
-  const reach = () => events.reachable(redis.status === 'ready' && subscriber.status === 'ready')
-  for (const connection of [redis, subscriber]) {
-    connection.on('ready', reach)
-    connection.on('close', reach)
-  }
-  await Promise.all([redis.connect(), subscriber.connect()])
-
   const batchPrefix = keys.batches('')
-  subscriber.on('messageBuffer', (name: Buffer, message: Buffer) => {
-    const channel = name.toString()
+  const take = (channel: string, message: Buffer) => {
     if (channel === keys.change) events.change(parseChange(message))
     else if (channel === keys.gone) events.gone(message.toString().split(' '))
+    else if (channel === keys.ended) events.ended(Number(message.toString()))
     else if (channel.startsWith(batchPrefix)) {
       const stamp = Number(message.readBigUInt64BE(0))
       arrive(decodeBatch(channel.slice(batchPrefix.length), open(message.subarray(8))), stamp)
     }
+  }
+  const commands = new ScriptedRedis(options.url, 'damon-hub')
+  const { redis } = commands
+  const tellConnected = () => events.connected(redis.status === 'ready' && subscriber.complete)
+  const subscriber: RedisSubscriber = new RedisSubscriber({
+    url: options.url,
+    message: (channel, message) => {
+      try {
+        take(channel, message)
+      } catch (error) {
+        events.garbled(error)
+      }
+    },
+    changed: tellConnected,
   })
-  await subscriber.subscribe(keys.change, keys.gone)
-  const [origin, epoch] = (await commands.run(
-    'admit',
-    [keys.origin, keys.origins, keys.epoch],
-    [workerLeaseMs, randomBytes(8).toString('hex')],
-  )) as [number, string]
+  redis.on('ready', tellConnected)
+  redis.on('close', tellConnected)
+  try {
+    await Promise.all([redis.connect(), subscriber.connect()])
+    await Promise.all([keys.change, keys.gone, keys.ended].map((channel) => subscriber.subscribe(channel)))
+    const [origin, epoch] = (await commands.run(
+      'admit',
+      [keys.origin, keys.origins, keys.epoch],
+      [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins)],
+    )) as [number, string]
+    return build({ options, keys, commands, subscriber, origin, epoch })
+  } catch (error) {
+    redis.disconnect()
+    subscriber.close()
+    throw error
+  }
+}
 
+interface Parts {
+  options: RedisOptions
+  keys: RedisKeys
+  commands: ScriptedRedis
+  subscriber: RedisSubscriber
+  origin: number
+  epoch: string
+}
+
+function build({ options, keys, commands, subscriber, origin, epoch }: Parts): RedisBackbone {
+  const { redis } = commands
   const write = async (
     what: string,
     owner: string,
@@ -140,12 +171,12 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
     async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
       const args: (string | number | Buffer)[] = [
         origin,
-        batches.reduce((last, batch) => Math.max(last, batch.frames.at(-1)?.seq ?? 0), 0),
+        batches.reduce((highest, batch) => Math.max(highest, batch.last), 0),
         logMs,
         batches.length,
       ]
-      for (const batch of batches) args.push(batch.channel, batch.frames.at(-1)?.seq ?? 0, seal(encodeBatch(batch)))
-      args.push(batchPrefix)
+      for (const batch of batches) args.push(batch.channel, batch.last, seal(encodeBatch(batch)))
+      args.push(keys.batches(''))
       try {
         const frozen = await commands.run(
           'append',
@@ -163,12 +194,8 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
         throw wrap(error)
       }
     },
-    async subscribe(channel) {
-      await subscriber.subscribe(keys.batches(channel))
-    },
-    unsubscribe(channel) {
-      subscriber.unsubscribe(keys.batches(channel)).catch(() => undefined)
-    },
+    subscribe: (channel) => subscriber.subscribe(keys.batches(channel)),
+    unsubscribe: (channel) => subscriber.unsubscribe(keys.batches(channel)),
   }
 
   const store: Store = {
@@ -198,7 +225,7 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
       await redis.multi().hdel(keys.members(channel), session).srem(keys.channels(session), channel).exec()
     },
     async endSession(session, how) {
-      await commands.run('end', endKeys(keys), ['session', session, how, options.graceMs])
+      await commands.run('end', endKeys(keys), ['session', session, how, options.graceMs, lateSweepMs])
     },
     async pick(channel) {
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
@@ -235,10 +262,11 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
       return { revision: Number(revision ?? 0), records }
     },
     async renew() {
+      await subscriber.probe()
       return (await commands.run('renew', [keys.origins], [origin, workerLeaseMs])) === 1
     },
     async sweep() {
-      await commands.run('end', endKeys(keys), ['sweep', '', 'lost', options.graceMs])
+      await commands.run('end', endKeys(keys), ['sweep', '', 'lost', options.graceMs, lateSweepMs])
     },
   }
 
@@ -247,7 +275,7 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
     store,
     async [Symbol.asyncDispose]() {
       redis.disconnect()
-      subscriber.disconnect()
+      subscriber.close()
     },
   }
 }

@@ -1,11 +1,6 @@
-/** A frame as it goes to the sockets: WebSocket header and `damon.v1` bytes, the same for all receivers. */
-export interface BusFrame {
-  /** The origin's own number of it. */
-  seq: number
-  /** Its origin delivered it to its own members already, before it was on the bus. */
-  fast: boolean
-  bytes: Buffer
-}
+/** What the frames of a batch are; a batch holds one kind. */
+export const batchKinds = ['message', 'request', 'answer'] as const
+export type BatchKind = (typeof batchKinds)[number]
 
 /** What one origin put on one channel in one tick. */
 export interface Batch {
@@ -13,7 +8,15 @@ export interface Batch {
   origin: number
   /** The origin's previous number on this channel, 0 for none: a subscriber that has not seen it has a hole. */
   prev: number
-  frames: BusFrame[]
+  /** Number of its first frame. */
+  first: number
+  /** Number of its last frame. */
+  last: number
+  kind: BatchKind
+  /** Its origin delivered it to its own members already, before it was on the bus. */
+  fast: boolean
+  /** Its frames one behind another as they go to the sockets: WebSocket header and `damon.v1`, the same for all receivers. */
+  bytes: Buffer
 }
 
 /** A member of a channel at the moment a request froze it. */
@@ -44,7 +47,8 @@ export interface Bus {
 
   /**
    * MUST append to the origin's log and publish, both or neither, in order, before it resolves. MUST answer with the
-   * members of each channel of `freeze`, taken in the same atomic step. MUST reject with BusError.
+   * members of each channel of `freeze`, taken in the same atomic step. MUST reject with BusError. A fast batch MAY be
+   * kept from its own origin.
    */
   append(batches: Batch[], freeze: string[]): Promise<Member[][]>
 
@@ -55,3 +59,12 @@ export interface Bus {
 
 /** Where a bus brings what was appended. `stamp` rises with every append of any origin. */
 export type Arrive = (batch: Batch, stamp: number) => void
+
+/** Frames of one origin and destination, by number. */
+export interface Range {
+  origin: number
+  /** The channel. */
+  to: string
+  from: number
+  until: number
+}

@@ -9,6 +9,8 @@ export const hubConfig = {
   /** Every address where it is not set. */
   HUB_HOST: z.string().optional(),
   HUB_PORT: port().default(8443),
+  /** WebSocket without TLS, on 127.0.0.1 only: for a TLS terminator on this machine, and for measuring. 0 = any. */
+  HUB_PLAIN_PORT: port().optional(),
   /** Processes that share the port. */
   HUB_WORKERS: integer(1, 256).default(Math.max(2, availableParallelism())),
   HUB_TLS_CERT: z.string(),

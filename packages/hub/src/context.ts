@@ -1,4 +1,5 @@
 import type { Logger } from '@damon/runtime/logger'
+import type { Acks } from './acks.ts'
 import type { Delivery } from './delivery.ts'
 import type { Identity } from './identity.ts'
 import type { Metrics } from './metrics.ts'
@@ -21,6 +22,7 @@ export interface Context {
   watches: Watches
   requests: Requests
   flusher: Flusher
+  acks: Acks
   settings: {
     heartbeatMs: number
     helloMs: number

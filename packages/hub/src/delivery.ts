@@ -1,53 +1,65 @@
-import type { Batch, Bus } from './bus.ts'
-import { Encoded } from './encoded.ts'
+import type { Batch, Bus, Range } from './bus.ts'
 import type { Metrics } from './metrics.ts'
+import type { LocalMembers } from './publisher.ts'
+import { WireFrame, WireRun } from './wire-run.ts'
+import { framesOf } from './ws-frame.ts'
 
-/** Something on this worker that messages are for: a session, or the hub itself. */
+/** Something on this worker that messages are for: a session, or the hub itself. It throws only for a frame that cannot be decoded. */
 export interface Receiver {
-  /** MUST answer at once and MUST NOT throw. */
-  deliver(frame: Encoded): void
-  /** A part of an origin's frames on a channel is missing and cannot be had. */
-  gap(origin: number, channel: string, from: number, until: number): void
-}
-
-interface Membership {
-  /** Requests up to this stamp do not concern it; undefined while the store has not answered: then all may. */
-  stamp: number | undefined
+  /** Messages, a run of them, the same for all. */
+  deliver(run: WireRun, range: Range): void
+  /** A request to be answered. */
+  ask(frame: WireFrame, range: Range): void
+  /** A receiver's word on a request that it made. */
+  answer(frame: WireFrame): void
+  /** A part of an origin's frames is missing and cannot be had. */
+  gap(range: Range): void
 }
 
 interface Channel {
-  members: Map<Receiver, Membership>
+  /** Per member, the stamp up to which requests do not concern it; undefined until the store answered: then all may. */
+  members: Map<Receiver, number | undefined>
   subscribed: Promise<void>
   /** Per origin, its last number that arrived. */
   seen: Map<number, number>
+  /** This origin's last number that is on its way here by the bus; 0: none is. */
+  expected: number
+}
+
+/** What delivery finds wrong with what the bus brings. */
+export interface DeliveryFaults {
+  /** A hole that cannot be filled. */
+  gap(gap: Range): void
+  /** A frame that cannot be decoded; the others of its batch are delivered. */
+  garbled(channel: string, error: unknown): void
 }
 
 /** Knows which receivers on this worker are in which channel, and brings them what arrives. */
-export class Delivery {
+export class Delivery implements LocalMembers {
   readonly #bus: Bus
   readonly #metrics: Metrics
-  readonly #gap: (gap: { origin: number; channel: string; from: number; until: number }) => void
+  readonly #faults: DeliveryFaults
   readonly #channels = new Map<string, Channel>()
 
-  constructor(options: {
-    bus: Bus
-    metrics: Metrics
-    /** Told of every hole that was found. */
-    gap: (gap: { origin: number; channel: string; from: number; until: number }) => void
-  }) {
+  constructor(options: { bus: Bus; metrics: Metrics; faults: DeliveryFaults }) {
     this.#bus = options.bus
     this.#metrics = options.metrics
-    this.#gap = options.gap
+    this.#faults = options.faults
   }
 
-  /** Adds a receiver; resolves once everything appended later will reach it. */
+  /** How many channels have members here. */
+  get size(): number {
+    return this.#channels.size
+  }
+
+  /** Adds a receiver; resolves once everything appended later will reach it. Rejects when the bus cannot say so. */
   async add(name: string, receiver: Receiver): Promise<void> {
     let channel = this.#channels.get(name)
     if (!channel) {
-      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), seen: new Map() }
+      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), seen: new Map(), expected: 0 }
       this.#channels.set(name, channel)
     }
-    channel.members.set(receiver, { stamp: undefined })
+    channel.members.set(receiver, undefined)
     try {
       await channel.subscribed
     } catch (error) {
@@ -58,8 +70,8 @@ export class Delivery {
 
   /** The store took the receiver in at this stamp. */
   confirm(name: string, receiver: Receiver, stamp: number): void {
-    const membership = this.#channels.get(name)?.members.get(receiver)
-    if (membership) membership.stamp = stamp
+    const members = this.#channels.get(name)?.members
+    if (members?.has(receiver)) members.set(receiver, stamp)
   }
 
   remove(name: string, receiver: Receiver): void {
@@ -69,39 +81,84 @@ export class Delivery {
     this.#bus.unsubscribe(name)
   }
 
-  /** The fast path: a frame that this worker dispatched, to its own members. */
-  local(name: string, frame: Encoded): void {
+  isClear(name: string): boolean {
+    return !this.#channels.get(name)?.expected
+  }
+
+  has(name: string): boolean {
+    return this.#channels.has(name)
+  }
+
+  /** What this worker dispatched, to its own members: the short way, or the only one left. */
+  local(batch: Batch): void {
+    const channel = this.#channels.get(batch.channel)
+    if (channel) this.#deliver(channel, batch, Number.POSITIVE_INFINITY)
+  }
+
+  expect(name: string, seq: number): void {
     const channel = this.#channels.get(name)
-    if (!channel) return
-    this.#metrics.delivered.inc(channel.members.size)
-    for (const receiver of channel.members.keys()) receiver.deliver(frame)
+    if (channel) channel.expected = seq
+  }
+
+  unconfirmed(name: string, seq: number): void {
+    const channel = this.#channels.get(name)
+    if (channel && channel.expected <= seq) channel.expected = 0
   }
 
   /** What the bus brought. */
   arrive(batch: Batch, stamp: number): void {
     const channel = this.#channels.get(batch.channel)
-    const first = batch.frames[0]
-    if (!channel || !first) return
-    const seen = channel.seen.get(batch.origin)
-    if (seen !== undefined && batch.prev > seen) this.#tellGap(channel, batch, seen + 1, batch.prev)
+    if (!channel) return
     const own = batch.origin === this.#bus.origin
-    for (const frame of batch.frames) {
-      if (seen !== undefined && frame.seq <= seen) continue
-      channel.seen.set(batch.origin, frame.seq)
-      if (own && frame.fast) continue
-      const encoded = Encoded.from(frame.bytes)
-      const request = encoded.isRequest
-      for (const [receiver, membership] of channel.members)
-        if (!request || membership.stamp === undefined || membership.stamp < stamp) {
-          this.#metrics.delivered.inc()
-          receiver.deliver(encoded)
-        }
+    const seen = channel.seen.get(batch.origin)
+    if (seen === undefined || batch.last > seen) {
+      // What the bus did not take of this worker's own frames was told to their senders, and local members have the rest.
+      if (!own && seen !== undefined && batch.prev > seen) this.#tellGap(channel, batch, seen + 1)
+      channel.seen.set(batch.origin, batch.last)
+      if (!own || !batch.fast) this.#deliver(channel, batch, stamp)
+    }
+    if (own && batch.last >= channel.expected) channel.expected = 0
+  }
+
+  /** The origin has ended: nothing of it comes any more. */
+  forget(origin: number): void {
+    for (const { seen } of this.#channels.values()) seen.delete(origin)
+  }
+
+  #deliver(channel: Channel, batch: Batch, stamp: number): void {
+    const { origin, channel: to, first: from, last: until, kind, bytes } = batch
+    const range = { origin, to, from, until }
+    if (kind === 'message') {
+      const run = new WireRun(bytes)
+      this.#metrics.delivered.inc(channel.members.size * (until - from + 1))
+      this.#each(channel, to, (receiver) => receiver.deliver(run, range))
+      return
+    }
+    try {
+      for (const one of framesOf(bytes)) {
+        const frame = new WireFrame(one)
+        this.#each(channel, to, (receiver, joined) => {
+          if (kind === 'answer') receiver.answer(frame)
+          else if (joined === undefined || joined < stamp) receiver.ask(frame, range)
+        })
+      }
+    } catch (error) {
+      this.#faults.garbled(to, error)
     }
   }
 
-  #tellGap(channel: Channel, batch: Batch, from: number, until: number): void {
+  #each({ members }: Channel, name: string, act: (receiver: Receiver, joined: number | undefined) => void): void {
+    try {
+      for (const [receiver, joined] of members) act(receiver, joined)
+    } catch (error) {
+      this.#faults.garbled(name, error)
+    }
+  }
+
+  #tellGap(channel: Channel, batch: Batch, from: number): void {
+    const range = { origin: batch.origin, to: batch.channel, from, until: batch.prev }
     this.#metrics.gaps.inc({ where: 'bus' })
-    this.#gap({ origin: batch.origin, channel: batch.channel, from, until })
-    for (const receiver of channel.members.keys()) receiver.gap(batch.origin, batch.channel, from, until)
+    this.#faults.gap(range)
+    for (const receiver of channel.members.keys()) receiver.gap(range)
   }
 }

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { MessageFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
-import type { Encoded } from './encoded.ts'
+import type { WireFrame } from './wire-run.ts'
+import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** What a worker says of itself to operators. */
 export interface HubStatus {
@@ -39,15 +41,12 @@ export class Desk implements Receiver {
     for (const channel of channels) this.#context.delivery.confirm(channel, this, stamp)
   }
 
-  deliver(encoded: Encoded): void {
-    if (!encoded.isRequest) return
-    const frame = encoded.frame as MessageFrame
+  ask(request: WireFrame): void {
+    const frame = request.frame as MessageFrame
     const known = frame.event === 'hub.status'
     const payload = known ? Buffer.from(JSON.stringify(this.#status())) : Buffer.alloc(0)
-    const channel = `session/${frame.session}`
-    this.#context.publisher.publish({
-      channel,
-      frame: (origin, seq): VerdictFrame => ({
+    const encode = (origin: number, seq: number) => {
+      const verdict: VerdictFrame = {
         type: 'verdict',
         again: false,
         bytes: false,
@@ -60,10 +59,19 @@ export class Desk implements Receiver {
         verdict: known ? 'answered' : 'no_handler',
         code: known ? '' : 'no_handler',
         payload,
-      }),
-      fast: false,
-      sender: this.id,
-    })
+      }
+      return frameInPlace(encodeHubFrame(verdict, headroom), 2)
+    }
+    const channel = `session/${frame.session}`
+    this.#context.publisher.publish({ channel, kind: 'answer', encode, sender: this.id })
+  }
+
+  deliver(): void {
+    // Messages to the hub itself mean nothing.
+  }
+
+  answer(): void {
+    // The hub itself asks nobody.
   }
 
   gap(): void {

@@ -1,14 +1,16 @@
-import { createServer, type Server } from 'node:https'
+import { createServer as createPlainServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { isIPv6 } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Codec } from '@damon/protocol/frames'
 import { subprotocols } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { WebSocketServer } from 'ws'
+import { HubSocket } from './hub-socket.ts'
 
 /** A connection after its upgrade. */
 export interface Connection {
-  ws: WebSocket
+  ws: HubSocket
   socket: Duplex
   codec: Codec
   /** As the hub sees it; IPv4 in its own form. */
@@ -20,20 +22,28 @@ const codecs = new Map<string, Codec>([
   [subprotocols.json, 'json'],
 ])
 
+/** A worker's two doors; the plain one MUST listen on loopback only. */
+export interface Listeners {
+  tls: Server
+  plain: Server
+}
+
 /**
- * The TLS server of one worker. Anything but an upgrade to one of the sub-protocols gets a plain HTTP refusal.
+ * The servers of one worker. Anything but an upgrade to one of the sub-protocols gets a plain HTTP refusal.
  * `origins` are the pages that browsers may connect from.
  */
-export function createListener(options: {
+export function createListeners(options: {
   cert: string
   key: string
   frameBytes: number
   origins: readonly string[]
   connect: (connection: Connection) => void
-}): Server {
+}): Listeners {
   const { cert, key, frameBytes, origins } = options
   const webSockets = new WebSocketServer({
     noServer: true,
+    WebSocket: HubSocket,
+    autoPong: false,
     perMessageDeflate: false,
     clientTracking: false,
     maxPayload: frameBytes,
@@ -41,23 +51,11 @@ export function createListener(options: {
     maxBufferedChunks: limits.bufferedChunks,
     handleProtocols: (offered) => [...offered].find((name) => codecs.has(name)) ?? false,
   })
-  const server = createServer(
-    {
-      cert,
-      key,
-      minVersion: 'TLSv1.2',
-      handshakeTimeout: limits.helloMs,
-      headersTimeout: limits.helloMs,
-      maxHeaderSize: 8 * 1024,
-    },
-    (_, response) => {
-      response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' })
-      response.end('This is a Damon hub. It speaks WebSocket only.\n')
-    },
-  )
-  // Without a listener an error of a handshake or of an upgrading socket would end the worker.
-  server.on('tlsClientError', (_, socket) => socket.destroy())
-  server.on('upgrade', (request, socket: Duplex, head) => {
+  const explain: RequestListener = (_, response) => {
+    response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' })
+    response.end('This is a Damon hub. It speaks WebSocket only.\n')
+  }
+  const upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy())
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     const codec = offered.map((name) => codecs.get(name)).find((known) => known !== undefined)
@@ -67,9 +65,20 @@ export function createListener(options: {
       return refuse(socket, '403 Forbidden', 'This origin is not listed.')
     if (head.length > limits.helloBytes) return refuse(socket, '413 Content Too Large', 'The first frame is too large.')
     const address = plainAddress(request.socket.remoteAddress ?? '')
-    webSockets.handleUpgrade(request, socket, head, (ws) => options.connect({ ws, socket, codec, address }))
-  })
-  return server
+    webSockets.handleUpgrade(request, socket, head, (ws) => {
+      // A peer that pings and reads nothing must not make us keep its pongs.
+      ws.on('ping', (data) => socket.writableNeedDrain || ws.pong(data))
+      options.connect({ ws, socket, codec, address })
+    })
+  }
+  const http = { headersTimeout: limits.helloMs, connectionsCheckingInterval: 1_000, maxHeaderSize: 8 * 1024 }
+  const secure = { cert, key, minVersion: 'TLSv1.2', handshakeTimeout: limits.helloMs } as const
+  const tls = createTlsServer({ ...http, ...secure }, explain)
+  // Without a listener an error of a handshake or of an upgrading socket would end the worker.
+  tls.on('tlsClientError', (_, socket) => socket.destroy())
+  const plain = createPlainServer(http, explain)
+  for (const server of [tls, plain]) server.on('upgrade', upgrade)
+  return { tls, plain }
 }
 
 function refuse(socket: Duplex, status: string, text: string): void {

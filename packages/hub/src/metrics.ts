@@ -1,15 +1,20 @@
+import { type ClientFrame, frameNumbers, type HubFrame } from '@damon/protocol/frames'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 /** What a worker counts. Label values come from closed tables, never from clients. */
 export interface Metrics {
   sessions: Gauge
-  frames: Counter<'direction' | 'type'>
+  /** Counts a frame that came in. */
+  received(type: ClientFrame['type']): void
+  /** Counts a control frame that goes out. */
+  sent(type: HubFrame['type']): void
   delivered: Counter
   appends: Counter<'result'>
   appendSeconds: Histogram
   refused: Counter<'code'>
   closed: Counter<'reason'>
   gaps: Counter<'where'>
+  garbled: Counter
   dropped: Counter
   openRequests: Gauge
   verdicts: Counter<'verdict'>
@@ -22,14 +27,23 @@ export interface Metrics {
 /** Registers a worker's metrics. */
 export function createMetrics(registry: Registry): Metrics {
   const registers = [registry]
+  const frames = new Counter({
+    name: 'damon_hub_frames_total',
+    help: 'Frames in, control frames out, by type',
+    labelNames: ['direction', 'type'],
+    registers,
+  })
+  const children = <Type extends string>(direction: string, types: Record<Type, number>) =>
+    Object.fromEntries(Object.keys(types).map((type) => [type, frames.labels({ direction, type })])) as Record<
+      Type,
+      Counter.Internal
+    >
+  const received = children('in', frameNumbers.client)
+  const sent = children('out', frameNumbers.hub)
   return {
     sessions: new Gauge({ name: 'damon_hub_sessions', help: 'Open sessions', registers }),
-    frames: new Counter({
-      name: 'damon_hub_frames_total',
-      help: 'Frames, by direction and type',
-      labelNames: ['direction', 'type'],
-      registers,
-    }),
+    received: (type) => received[type].inc(),
+    sent: (type) => sent[type].inc(),
     delivered: new Counter({ name: 'damon_hub_delivered_total', help: 'Messages given to sessions', registers }),
     appends: new Counter({
       name: 'damon_hub_appends_total',
@@ -59,6 +73,11 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'damon_hub_gaps_total',
       help: 'Gaps told to sessions, by where they arose',
       labelNames: ['where'],
+      registers,
+    }),
+    garbled: new Counter({
+      name: 'damon_hub_garbled_total',
+      help: 'Things that the bus or the store brought and that cannot be read',
       registers,
     }),
     dropped: new Counter({

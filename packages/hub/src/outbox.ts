@@ -1,43 +1,60 @@
 import type { Duplex } from 'node:stream'
+import type { Tick } from './tick.ts'
 
-/** Joins what one tick brings into one write per socket, whatever the order in which it came. */
+/** At the end of each tick, writes what every outbox holds. */
 export class Flusher {
+  readonly #tick: Tick
   #dirty: Outbox[] = []
 
+  /** MUST be made after whatever fills outboxes at the end of a tick. */
+  constructor(tick: Tick) {
+    this.#tick = tick
+    tick.phase(() => this.#flush())
+  }
+
   add(outbox: Outbox): void {
-    if (this.#dirty.push(outbox) === 1) setImmediate(() => this.#flush())
+    this.#dirty.push(outbox)
+    this.#tick.want()
   }
 
   #flush(): void {
     const dirty = this.#dirty
+    if (dirty.length === 0) return
     this.#dirty = []
     for (const outbox of dirty) outbox.flush()
   }
 }
 
-/** What one session has still to get. Bounded: beyond the limit what may be dropped is refused until the socket drained. */
+/**
+ * What one session has still to get. Beyond the limit, what may be dropped or wait is refused until half of it is gone;
+ * beyond twice the limit, by frames that can do neither, it overflows.
+ */
 export class Outbox {
   readonly #socket: Duplex
   readonly #flusher: Flusher
   readonly #limit: number
-  readonly #drained: () => void
-  #frames: Buffer[] = []
+  readonly #owner: OutboxOwner
+  #run: Buffer | undefined
+  #more: Buffer[] | undefined
   #bytes = 0
   #full = false
+  readonly #drain = () => {
+    if (!this.#full || this.pending > this.#limit / 2) return
+    this.#full = false
+    this.#owner.drained()
+  }
 
   constructor(options: {
     socket: Duplex
     flusher: Flusher
     /** Bytes. */
     limit: number
-    /** Called when a full outbox takes frames again. */
-    drained: () => void
+    owner: OutboxOwner
   }) {
     this.#socket = options.socket
     this.#flusher = options.flusher
     this.#limit = options.limit
-    this.#drained = options.drained
-    options.socket.on('drain', () => this.#drain())
+    this.#owner = options.owner
   }
 
   /** Bytes not yet taken by the kernel. */
@@ -49,36 +66,51 @@ export class Outbox {
     return this.#full
   }
 
-  /** Queues a whole WebSocket frame for the end of this tick; false: refused, the session is too slow. */
-  offer(frame: Buffer): boolean {
-    if (this.#full || this.pending + frame.length > this.#limit) {
+  /** Queues whole WebSocket frames for the end of this tick; false: refused, the session is too slow. */
+  offer(run: Buffer): boolean {
+    const { pending } = this
+    // One run always fits, however large it may be.
+    if (this.#full || (pending > 0 && pending + run.length > this.#limit)) {
       this.#full = true
       return false
     }
-    this.push(frame)
+    this.#queue(run)
     return true
   }
 
-  /** Queues a frame that must not be dropped. */
-  push(frame: Buffer): void {
-    if (this.#frames.push(frame) === 1) this.#flusher.add(this)
-    this.#bytes += frame.length
+  /** Queues what must not be dropped. */
+  push(run: Buffer): void {
+    this.#queue(run)
+    if (this.pending > 2 * this.#limit) this.#owner.overflow()
   }
 
   flush(): void {
-    const frames = this.#frames
-    if (frames.length === 0) return
-    const bytes = this.#bytes
-    this.#frames = []
+    const run = this.#run
+    if (run === undefined) return
+    // The usual case is one run, which this socket shares with all that got the same.
+    const all = this.#more === undefined ? run : Buffer.concat(this.#more, this.#bytes)
+    this.#run = undefined
+    this.#more = undefined
     this.#bytes = 0
     if (!this.#socket.writable) return
-    this.#socket.write(frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames, bytes))
-    if (this.#full && this.#socket.writableLength === 0) queueMicrotask(() => this.#drain())
+    // Not the event 'drain': a write that fits the socket's own buffer is followed by none.
+    this.#socket.write(all, this.#drain)
   }
 
-  #drain(): void {
-    if (!this.#full || this.pending > this.#limit / 2) return
-    this.#full = false
-    this.#drained()
+  #queue(run: Buffer): void {
+    this.#bytes += run.length
+    if (this.#run === undefined) {
+      this.#run = run
+      this.#flusher.add(this)
+    } else if (this.#more === undefined) this.#more = [this.#run, run]
+    else this.#more.push(run)
   }
+}
+
+/** Whose outbox it is. */
+export interface OutboxOwner {
+  /** A full outbox takes frames again. */
+  drained(): void
+  /** The peer takes nothing and yet causes more: it cannot be served any longer. */
+  overflow(): void
 }

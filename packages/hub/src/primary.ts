@@ -1,4 +1,3 @@
-import cluster, { type Worker as Child } from 'node:cluster'
 import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
@@ -11,20 +10,12 @@ import { openKept } from './embedded/kept.ts'
 import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
 import { ScriptedRedis } from './redis/client.ts'
-import type { WorkerReport } from './report.ts'
+import { Workers } from './workers.ts'
 
-/** A worker that died sooner than this after its start is replaced with growing delay. */
-const youngMs = 2_000
-const longestDelayMs = 5_000
+/** What of SHUTDOWN_MS is left for everything but the workers, ms. */
+const afterWorkersMs = 1_000
 
-interface Running {
-  child: Child
-  since: number
-  origin: number | undefined
-  reachable: boolean
-}
-
-/** Keeps the workers running: starts them, replaces those that die, tells the store of the dead, stops them. */
+/** Runs the workers and what they share: the embedded store, or the word to Redis when one of them is dead. */
 export async function startPrimary(context: ServiceContext<typeof hubConfig>): Promise<Started> {
   const { config, log, checks, resources, stopping } = context
   const identity = await Identity.load({
@@ -39,63 +30,33 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
 
   const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context)
   const metrics = createPrimaryMetrics()
-  const running = new Map<number, Running>()
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
-  const env = { HUB_PORT: String(port), ...(backbone.path && { HUB_INTERNAL_SOCKET: backbone.path }) }
-  let early = 0
-  let stopped = false
-
-  const fork = () => {
-    const child = cluster.fork(env)
-    const entry: Running = { child, since: performance.now(), origin: undefined, reachable: false }
-    running.set(child.id, entry)
-    child.on('error', (error) => log.warn({ err: error, worker: child.id }, 'the line to a worker broke'))
-    child.on('message', (report: WorkerReport) => {
-      if (report.kind !== 'up' && report.kind !== 'reachable') return
-      if (report.kind === 'up') {
-        entry.origin = report.origin
-        early = 0
-      }
-      entry.reachable = report.reachable
-      metrics.workers.set([...running.values()].filter(({ origin }) => origin !== undefined).length)
-    })
-    child.on('exit', (code, signal) => {
-      running.delete(child.id)
-      metrics.workers.set(running.size)
-      if (entry.origin !== undefined) backbone.bury(entry.origin)
-      if (stopped) return
+  const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
+  const workers = new Workers({
+    log,
+    env: {
+      HUB_PORT: String(port),
+      ...(plain !== undefined && { HUB_PLAIN_PORT: String(plain) }),
+      ...(backbone.path && { HUB_INTERNAL_SOCKET: backbone.path }),
+    },
+    changed: () => metrics.workers.set(workers.counts.serving),
+    died: (origin, signal) => {
       metrics.exits.inc({ signal: signal ?? 'none' })
-      const young = performance.now() - entry.since < youngMs && entry.origin === undefined
-      early = young ? early + 1 : 0
-      const delayMs = early === 0 ? 0 : Math.min(100 * 2 ** early, longestDelayMs)
-      log.error({ worker: child.id, pid: child.process.pid, code, signal, delayMs }, 'a worker died and is replaced')
-      setTimeout(() => stopped || fork(), delayMs)
-    })
-    return child
-  }
-
-  checks.set('workers', () => {
-    const up = [...running.values()].filter(({ origin }) => origin !== undefined)
-    return up.length > 0 ? undefined : 'no worker serves'
+      if (origin !== undefined) backbone.bury(origin)
+    },
   })
+  resources.defer(() => workers.stop(Math.max(config.SHUTDOWN_MS - afterWorkersMs, 100)))
+
+  checks.set('workers', () => (workers.counts.serving > 0 ? undefined : 'no worker serves'))
   checks.set('store', () => {
-    const away = [...running.values()].filter(({ origin, reachable }) => origin !== undefined && !reachable)
-    return away.length === 0 ? undefined : `${away.length} of ${running.size} workers do not reach the store`
+    const { away, serving } = workers.counts
+    return away === 0 ? undefined : `${away} of ${serving} workers do not reach the store`
   })
-
-  cluster.setupPrimary({ args: [], serialization: 'advanced' })
-  resources.defer(async () => {
-    stopped = true
-    await stopAll(
-      [...running.values()].map(({ child }) => child),
-      config.SHUTDOWN_MS - 1_000,
-    )
-  })
-  const up = Array.from({ length: config.HUB_WORKERS }, () => firstUp(fork(), stopping))
-  await Promise.all(up)
+  await Promise.all(Array.from({ length: config.HUB_WORKERS }, () => workers.start(stopping)))
   return {
     addresses: {
       url: `wss://localhost:${port}`,
+      ...(plain !== undefined && { plain: `ws://127.0.0.1:${plain}` }),
       workers: String(config.HUB_WORKERS),
       bus: config.REDIS_URL ? 'redis' : 'cluster',
     },
@@ -147,32 +108,6 @@ function createPrimaryMetrics() {
     }),
     text: async () => `${await aggregator.clusterMetrics()}\n${await registry.metrics()}`,
   }
-}
-
-/** Resolves when the worker serves, rejects when it ends before that or the hub shall stop. */
-async function firstUp(child: Child, stopping: AbortSignal): Promise<void> {
-  const signal = AbortSignal.any([stopping])
-  for (;;) {
-    const [report] = (await Promise.race([
-      once(child, 'message', { signal }),
-      once(child, 'exit', { signal }).then(() => {
-        throw new Error('A worker ended before it served. Its log says why.')
-      }),
-    ])) as [WorkerReport]
-    if (report.kind === 'up') return
-  }
-}
-
-async function stopAll(children: Child[], withinMs: number): Promise<void> {
-  const exits = children
-    .filter((child) => !child.isDead())
-    .map((child) => {
-      const exited = once(child, 'exit')
-      if (child.isConnected()) child.send({ kind: 'stop' })
-      const timer = setTimeout(() => child.process.kill('SIGKILL'), Math.max(withinMs, 100))
-      return exited.finally(() => clearTimeout(timer))
-    })
-  await Promise.all(exits)
 }
 
 /** A free port: workers must all be told the same number, also those that replace others. */

@@ -1,12 +1,19 @@
 import { damonError } from '@damon/protocol/errors'
-import type { PositionedFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
-import { type Batch, type Bus, BusError, type Member } from './bus.ts'
-import { Encoded } from './encoded.ts'
+import { type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
+import { Grouping } from './grouping.ts'
 import type { Metrics } from './metrics.ts'
+import type { Tick } from './tick.ts'
+
+/** Beyond these an append is cut: a script takes only so many arguments. */
+const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
+
+/** Channels whose last number is remembered; of the longest unused one a hole would not be noticed once. */
+const rememberedHeads = 65_536
 
 /** Who is told what became of a numbered frame. */
 export interface Sender {
+  /** All that it sent up to this number is in the log, or was refused. */
   acknowledge(number: number, origin: number, seq: number): void
   refuse(number: number, error: unknown): void
 }
@@ -14,43 +21,91 @@ export interface Sender {
 /** A frame on its way to the bus, without the position, which the publisher gives. */
 export interface Publication {
   channel: string
-  /** Made once the position is known. */
-  frame: (origin: number, seq: number) => PositionedFrame
-  /** Already at its local members: they are not to get it again from the bus. */
-  fast: boolean
+  /** Messages take the short way to this worker's own members; requests and answers go around by the bus. */
+  kind: BatchKind
+  /** Makes the bytes once the position is known: WebSocket header and `damon.v1`. */
+  encode: (origin: number, seq: number) => Buffer
   /** In whose order it stands: a session's id. */
   sender: string
-  /** Told when it is safe, or not. */
+  /** Told when it is safe, or not. The hub's own frames, few and small, have none and are never refused. */
   receipt?: { to: Sender; number: number } | undefined
 }
 
-interface Tick {
-  batches: Batch[]
-  bytes: number
-  /** Per channel, the index of its latest batch. */
-  latest: Map<string, number>
-  /** Per sender, the index of the batch of its latest frame. */
-  senders: Map<string, number>
-  receipts: { to: Sender; number: number; seq: number }[]
-  freezes: { channel: string; resolve: (members: Member[]) => void; reject: (error: Error) => void }[]
-  failures: ((error: BusError) => void)[]
+/** The members of channels on this worker, seen from its own frames. */
+export interface LocalMembers {
+  /** Whether a frame may be given to the members now: not while an earlier one for them is on its way by the bus. */
+  isClear(channel: string): boolean
+  /** Whether there are any. */
+  has(channel: string): boolean
+  local(batch: Batch): void
+  /** A frame goes to them by the bus. */
+  expect(channel: string, seq: number): void
+  /** What was expected up to this number may never come. */
+  unconfirmed(channel: string, seq: number): void
 }
 
-/** Gives frames their position and brings what one tick dispatched to the bus in one append. */
+interface Freeze {
+  channel: string
+  resolve: (members: Member[]) => void
+  reject: (error: Error) => void
+}
+
+/** The numbers of one sender that wait for the same append, and the position of the last. */
+interface Receipt {
+  numbers: number[]
+  seq: number
+}
+
+/** What goes out as one append. */
+class Append {
+  readonly frames = new Grouping()
+  readonly receipts = new Map<Sender, Receipt>()
+  readonly freezes: Freeze[] = []
+
+  get isEmpty(): boolean {
+    return this.frames.isEmpty && this.freezes.length === 0
+  }
+
+  get isFull(): boolean {
+    return this.frames.count >= appendBounds.batches || this.frames.bytes >= appendBounds.bytes
+  }
+
+  expect({ to, number }: { to: Sender; number: number }, seq: number): void {
+    const receipt = this.receipts.get(to)
+    if (receipt) {
+      receipt.numbers.push(number)
+      receipt.seq = seq
+    } else this.receipts.set(to, { numbers: [number], seq })
+  }
+}
+
+/**
+ * Gives frames their position, this worker's members their messages at the end of the tick, and the bus all that is
+ * new in one append at a time: while one is under way the next one grows.
+ */
 export class Publisher {
   readonly #bus: Bus
+  readonly #members: LocalMembers
+  readonly #tick: Tick
   readonly #metrics: Metrics
   readonly #fenced: () => void
-  /** Per channel, this origin's last number on it. */
+  /** Per channel, this origin's last number on it; the longest unused first. */
   readonly #heads = new Map<string, number>()
+  readonly #local = new Grouping()
+  /** What waits for an append, the first to go first. */
+  readonly #appends: Append[] = []
+  #underWay = false
   #seq = 0
-  #tick: Tick | undefined
   #waiting = 0
 
-  constructor(options: { bus: Bus; metrics: Metrics; fenced: () => void }) {
+  /** MUST be made before whatever writes to sockets at the end of a tick. */
+  constructor(options: { bus: Bus; members: LocalMembers; tick: Tick; metrics: Metrics; fenced: () => void }) {
     this.#bus = options.bus
+    this.#members = options.members
+    this.#tick = options.tick
     this.#metrics = options.metrics
     this.#fenced = options.fenced
+    options.tick.phase(() => this.#endTick())
   }
 
   get origin(): number {
@@ -63,38 +118,33 @@ export class Publisher {
   }
 
   /**
-   * Queues a frame for this tick's append; `failed` is called if that is not confirmed.
+   * Queues a frame for the next append, and for its local members if it may be fast. Returns its bytes.
    * @throws DamonError `unavailable` when too much waits for the bus already
    */
-  publish(publication: Publication, failed?: (error: BusError, encoded: Encoded) => void): Encoded {
-    if (this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
-    const tick = this.#openTick()
-    const { channel, sender, fast, receipt } = publication
+  publish({ channel, kind, encode, sender, receipt }: Publication): Buffer {
+    if (receipt && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
+    const fast = kind === 'message' && this.#members.isClear(channel)
     const seq = ++this.#seq
-    const encoded = Encoded.of(publication.frame(this.origin, seq))
-    const bytes = encoded.binary
-    // A frame joins its channel's batch only if that does not overtake its sender's earlier frame on another channel.
-    let index = tick.latest.get(channel)
-    if (index === undefined || index < (tick.senders.get(sender) ?? 0)) {
-      index = tick.batches.push({ channel, origin: this.origin, prev: this.#heads.get(channel) ?? 0, frames: [] }) - 1
-      tick.latest.set(channel, index)
-    }
-    tick.batches[index]?.frames.push({ seq, fast, bytes })
-    tick.senders.set(sender, index)
-    this.#heads.set(channel, seq)
-    tick.bytes += bytes.length
+    const bytes = encode(this.origin, seq)
+    const placed = { channel, kind, fast, prev: this.#heads.get(channel) ?? 0, seq, bytes, sender }
+    if (!fast) this.#members.expect(channel, seq)
+    else if (this.#members.has(channel)) this.#local.add(placed)
+    const append = this.#next()
+    append.frames.add(placed)
+    if (receipt) append.expect(receipt, seq)
+    this.#advance(channel, seq)
     this.#waiting += bytes.length
-    if (receipt) tick.receipts.push({ ...receipt, seq })
-    if (failed) tick.failures.push((error) => failed(error, encoded))
-    return encoded
+    this.#tick.want()
+    return bytes
   }
 
-  /** The members of a channel at the instant of this tick's append. Rejects with BusError. */
+  /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
   freeze(channel: string): Promise<Member[]> {
-    const tick = this.#openTick()
-    return new Promise((resolve, reject) => {
-      tick.freezes.push({ channel, resolve, reject })
-    })
+    this.#tick.want()
+    const { promise, resolve, reject } = Promise.withResolvers<Member[]>()
+    const append = this.#appends.at(-1) ?? this.#next()
+    append.freezes.push({ channel, resolve, reject })
+    return promise
   }
 
   /** Nobody will be sent to on this channel again. */
@@ -102,58 +152,71 @@ export class Publisher {
     this.#heads.delete(channel)
   }
 
-  #openTick(): Tick {
-    if (this.#tick) return this.#tick
-    this.#tick = {
-      batches: [],
-      bytes: 0,
-      latest: new Map(),
-      senders: new Map(),
-      receipts: [],
-      freezes: [],
-      failures: [],
-    }
-    setImmediate(() => this.#flush())
-    return this.#tick
+  #next(): Append {
+    const last = this.#appends.at(-1)
+    if (last && !last.isFull) return last
+    const append = new Append()
+    this.#appends.push(append)
+    return append
   }
 
-  #flush(): void {
-    const tick = this.#tick
-    if (!tick) return
-    this.#tick = undefined
+  #advance(channel: string, seq: number): void {
+    this.#heads.delete(channel)
+    this.#heads.set(channel, seq)
+    if (this.#heads.size <= rememberedHeads) return
+    const [unused] = this.#heads.keys()
+    if (unused !== undefined) this.#heads.delete(unused)
+  }
+
+  #endTick(): void {
+    if (!this.#local.isEmpty) for (const batch of this.#local.take(this.origin)) this.#members.local(batch)
+    if (this.#underWay) return
+    const append = this.#appends.shift()
+    if (append && !append.isEmpty) this.#send(append)
+  }
+
+  #send(append: Append): void {
+    const { bytes } = append.frames
+    const batches = append.frames.take(this.origin)
+    const channels = append.freezes.map(({ channel }) => channel)
     const began = performance.now()
-    this.#bus
-      .append(
-        tick.batches,
-        tick.freezes.map(({ channel }) => channel),
-      )
-      .then(
-        (frozen) => {
-          this.#waiting -= tick.bytes
-          this.#metrics.appends.inc({ result: 'confirmed' })
-          this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
-          this.#confirm(tick)
-          tick.freezes.forEach(({ resolve }, i) => {
-            resolve(frozen[i] ?? [])
-          })
-        },
-        (cause) => {
-          this.#waiting -= tick.bytes
-          const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
-          this.#metrics.appends.inc({ result: error.code })
-          const told = damonError('unavailable', undefined, { cause: error })
-          for (const { to, number } of tick.receipts) to.refuse(number, told)
-          for (const { reject } of tick.freezes) reject(told)
-          for (const failed of tick.failures) failed(error)
-          if (error.code === 'fenced') this.#fenced()
-        },
-      )
+    this.#underWay = true
+    this.#bus.append(batches, channels).then(
+      (frozen) => {
+        this.#underWay = false
+        this.#waiting -= bytes
+        if (this.#appends.length > 0) this.#tick.want()
+        this.#metrics.appends.inc({ result: 'confirmed' })
+        this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
+        for (const [to, { numbers, seq }] of append.receipts) to.acknowledge(numbers.at(-1) ?? 0, this.origin, seq)
+        append.freezes.forEach(({ resolve }, i) => {
+          resolve(frozen[i] ?? [])
+        })
+      },
+      (cause) => {
+        this.#underWay = false
+        this.#waiting -= bytes
+        const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
+        this.#metrics.appends.inc({ result: error.code })
+        this.#refuse(append, batches, error)
+        // What waited for it has waited as long: it gets the same word, not a second wait.
+        for (const waiting of this.#appends.splice(0)) {
+          this.#waiting -= waiting.frames.bytes
+          this.#refuse(waiting, waiting.frames.take(this.origin), error)
+        }
+        if (error.code === 'fenced') this.#fenced()
+      },
+    )
   }
 
-  /** One acknowledgement per sender and tick: its highest number. */
-  #confirm(tick: Tick): void {
-    const last = new Map<Sender, { number: number; seq: number }>()
-    for (const { to, number, seq } of tick.receipts) last.set(to, { number, seq })
-    for (const [to, { number, seq }] of last) to.acknowledge(number, this.origin, seq)
+  /** Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests. */
+  #refuse(append: Append, batches: Batch[], cause: BusError): void {
+    for (const batch of batches) {
+      this.#members.unconfirmed(batch.channel, batch.last)
+      if (!batch.fast && batch.kind !== 'request') this.#members.local(batch)
+    }
+    const error = damonError('unavailable', undefined, { cause })
+    for (const [to, { numbers }] of append.receipts) for (const number of numbers) to.refuse(number, error)
+    for (const { reject } of append.freezes) reject(error)
   }
 }

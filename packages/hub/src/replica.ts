@@ -15,10 +15,13 @@ export class Replica {
   readonly #metrics: Metrics
   readonly #records = new Map<string, StoredRecord>()
   readonly #listeners = new Set<(change: RecordChange) => void>()
-  readonly #waiters: { revision: number; resolve: () => void }[] = []
-  #store: Store | undefined
+  readonly #waiters = new Set<{ revision: number; resolve: () => void }>()
+  #store: Pick<Store, 'snapshot'> | undefined
   #revision = 0
+  /** While the records are read: the changes that came meanwhile. */
   #behind: RecordChange[] | undefined = []
+  /** What is being read may be old already. */
+  #again = false
   #retry: NodeJS.Timeout | undefined
 
   constructor(options: { log: Logger; metrics: Metrics }) {
@@ -48,14 +51,16 @@ export class Replica {
   }
 
   /** Reads everything for the first time. Rejects when the store cannot be reached. */
-  async start(store: Store): Promise<void> {
+  async start(store: Pick<Store, 'snapshot'>): Promise<void> {
     this.#store = store
     await this.#read()
   }
 
   /** The connection to the store was lost for a while: changes may be missing at the end, where no hole shows. */
   resync(): void {
-    if (this.#store && !this.#behind) this.#fallBehind([])
+    if (!this.#store) return
+    if (this.#behind) this.#again = true
+    else this.#fallBehind([])
   }
 
   /** A change as the store tells it. */
@@ -77,16 +82,13 @@ export class Replica {
   /** Resolves when this copy has the revision, or a second later: then the store has it and this copy will. */
   async reached(revision: number): Promise<void> {
     if (revision <= this.#revision) return
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, reachMs)
-      this.#waiters.push({
-        revision,
-        resolve: () => {
-          clearTimeout(timer)
-          resolve()
-        },
-      })
-    })
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const waiter = { revision, resolve }
+    const timer = setTimeout(resolve, reachMs)
+    this.#waiters.add(waiter)
+    await promise
+    clearTimeout(timer)
+    this.#waiters.delete(waiter)
   }
 
   stop(): void {
@@ -120,11 +122,14 @@ export class Replica {
     const behind = this.#behind ?? []
     this.#behind = undefined
     for (const change of behind) this.take(change)
+    const again = this.#again
+    this.#again = false
+    if (again) this.resync()
   }
 
   #apply(change: RecordChange, revision: number): void {
     if (change.change === 'drop') this.#records.delete(change.key)
-    else this.#records.set(change.record.key, change.record)
+    else this.#records.set(change.record.key, ownBytes(change.record))
     this.#metrics.records.set(this.#records.size)
     for (const listener of this.#listeners) listener(change)
     this.#advance(revision)
@@ -132,11 +137,15 @@ export class Replica {
 
   #advance(revision: number): void {
     this.#revision = revision
-    for (let i = this.#waiters.length - 1; i >= 0; i--)
-      if ((this.#waiters[i]?.revision ?? 0) <= revision) this.#waiters.splice(i, 1)[0]?.resolve()
+    for (const waiter of this.#waiters) if (waiter.revision <= revision) waiter.resolve()
   }
 }
 
 function revisionOf(change: RecordChange): number {
   return change.change === 'drop' ? change.revision : change.record.revision
+}
+
+/** A value that came from a socket is a view on all that was read with it, which would stay in memory too. */
+function ownBytes(record: StoredRecord): StoredRecord {
+  return { ...record, value: Buffer.from(record.value) }
 }

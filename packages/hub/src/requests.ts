@@ -1,14 +1,19 @@
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { Verdict, VerdictFrame } from '@damon/protocol/frames'
-import type { BusError, Member } from './bus.ts'
-import type { Encoded } from './encoded.ts'
+import type { Member } from './bus.ts'
 import type { Metrics } from './metrics.ts'
 import type { Publisher } from './publisher.ts'
+import { WireFrame } from './wire-run.ts'
+import { frameInPlace, headroom } from './ws-frame.ts'
+
+/** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
+const lastWordMs = 2_000
 
 /** The session that asked. */
 export interface Requester {
   readonly id: string
   /** Takes a verdict or a part that counts. */
-  answer(frame: Encoded): void
+  counts(frame: WireFrame): void
   settled(request: number, tally: Record<string, number>): void
 }
 
@@ -19,9 +24,10 @@ interface Open {
   answered: number
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
-  /** Receivers on which this hub said a verdict that is still on its way through the log. */
-  said: Set<string>
-  early: Encoded[]
+  /** What this hub said of a receiver, while it is on its way through the log. */
+  said: Map<string, WireFrame>
+  /** What came before the receivers were known. */
+  early: { answers: WireFrame[]; gone: string[] }
   tally: Record<string, number>
   deadlineMs: number
   timer: NodeJS.Timeout | undefined
@@ -32,73 +38,77 @@ interface Open {
  * the requester's channel, in the order of the log: the first on a receiver counts.
  */
 export class Requests {
-  readonly #publisher: Publisher
+  readonly #publisher: Pick<Publisher, 'publish'>
   readonly #metrics: Metrics
-  readonly #open = new Map<string, Open>()
+  /** Per requester's session, by number. */
+  readonly #open = new Map<string, Map<number, Open>>()
+  readonly #unfrozen = new Set<Open>()
   /** Per receiver's session, the requests that wait for it. */
   readonly #waiting = new Map<string, Set<Open>>()
+  #size = 0
 
-  constructor(options: { publisher: Publisher; metrics: Metrics }) {
+  constructor(options: { publisher: Pick<Publisher, 'publish'>; metrics: Metrics }) {
     this.#publisher = options.publisher
     this.#metrics = options.metrics
   }
 
   /** Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. */
   begin(requester: Requester, number: number, deadlineMs: number, quorum: number): void {
-    this.#open.set(name(requester.id, number), {
+    const request: Open = {
       requester,
       number,
       quorum,
       answered: 0,
       open: undefined,
-      said: new Set(),
-      early: [],
+      said: new Map(),
+      early: { answers: [], gone: [] },
       tally: {},
       deadlineMs,
       timer: undefined,
-    })
-    this.#metrics.openRequests.set(this.#open.size)
+    }
+    const own = this.#open.get(requester.id) ?? new Map<number, Open>()
+    this.#open.set(requester.id, own.set(number, request))
+    this.#unfrozen.add(request)
+    this.#count(1)
   }
 
   /** The request was never on the bus. */
   abandon(session: string, number: number): void {
-    const request = this.#open.get(name(session, number))
+    const request = this.#find(session, number)
     if (request) this.#close(request)
   }
 
   /** The receivers are known: from now on the request can settle. */
   freeze(session: string, number: number, members: Member[]): void {
-    const request = this.#open.get(name(session, number))
+    const request = this.#find(session, number)
     if (!request) return
+    this.#unfrozen.delete(request)
     request.open = new Map(members.map((member) => [member.session, member]))
     for (const { session } of members) {
       const waiting = this.#waiting.get(session) ?? new Set()
       this.#waiting.set(session, waiting.add(request))
     }
-    request.timer = setTimeout(() => this.#sayOnAll(request, 'timed_out'), request.deadlineMs)
-    const { early } = request
-    request.early = []
-    for (const verdict of early) this.#verdict(request, verdict)
+    request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
+    const { answers, gone } = request.early
+    for (const answer of answers) this.#take(request, answer)
+    for (const session of gone) this.#lose(request, session)
     this.#settleIfDone(request)
   }
 
   /** A verdict or a part came on the channel of a requester's session; passes it on if it counts. */
-  arrive(session: string, encoded: Encoded): void {
+  arrive(session: string, encoded: WireFrame): void {
     const frame = encoded.frame
     if (frame.type !== 'verdict' && frame.type !== 'part') return
-    const request = this.#open.get(name(session, frame.request))
+    const request = this.#find(session, frame.request)
     if (!request) this.#metrics.lateReplies.inc()
-    else if (!request.open) request.early.push(encoded)
-    else this.#verdict(request, encoded)
+    else if (!request.open) request.early.answers.push(encoded)
+    else this.#take(request, encoded)
   }
 
   /** Sessions that ended: they cannot answer any more. */
-  gone(sessions: Iterable<string>): void {
-    for (const session of sessions)
-      for (const request of this.#waiting.get(session) ?? []) {
-        const member = request.open?.get(session)
-        if (member) this.#say(request, member, 'disconnected')
-      }
+  gone(sessions: string[]): void {
+    for (const request of this.#unfrozen) request.early.gone.push(...sessions)
+    for (const session of sessions) for (const request of this.#waiting.get(session) ?? []) this.#lose(request, session)
   }
 
   /** Sessions that some request waits for. */
@@ -107,37 +117,39 @@ export class Requests {
   }
 
   cancel(session: string, number: number): void {
-    const request = this.#open.get(name(session, number))
+    const request = this.#find(session, number)
     if (request?.open) this.#sayOnAll(request, 'not_needed')
   }
 
   /** How many requests are open. */
   get size(): number {
-    return this.#open.size
+    return this.#size
   }
 
   /** How many requests of a session are open. */
   count(session: string): number {
-    let count = 0
-    for (const request of this.#open.values()) if (request.requester.id === session) count++
-    return count
+    return this.#open.get(session)?.size ?? 0
   }
 
   /** The requester is gone: nobody wants the answers. */
   endSession(session: string): void {
-    for (const request of [...this.#open.values()]) if (request.requester.id === session) this.#close(request)
+    for (const request of [...(this.#open.get(session)?.values() ?? [])]) this.#close(request)
   }
 
-  #verdict(request: Open, encoded: Encoded): void {
+  #find(session: string, number: number): Open | undefined {
+    return this.#open.get(session)?.get(number)
+  }
+
+  #take(request: Open, encoded: WireFrame): void {
     const frame = encoded.frame as VerdictFrame
-    const member = request.open?.get(frame.session)
-    if (!member) {
+    if (!request.open?.has(frame.session)) {
       this.#metrics.lateReplies.inc()
       return
     }
-    request.requester.answer(encoded)
+    request.requester.counts(encoded)
     if (encoded.frame.type === 'part') return
-    request.open?.delete(frame.session)
+    request.open.delete(frame.session)
+    request.said.delete(frame.session)
     this.#unawait(request, frame.session)
     request.tally[frame.verdict] = (request.tally[frame.verdict] ?? 0) + 1
     this.#metrics.verdicts.inc({ verdict: frame.verdict })
@@ -146,49 +158,61 @@ export class Requests {
     this.#settleIfDone(request)
   }
 
+  #lose(request: Open, session: string): void {
+    const member = request.open?.get(session)
+    if (member) this.#say(request, member, 'disconnected')
+  }
+
+  #timeOut(request: Open): void {
+    this.#sayOnAll(request, 'timed_out')
+    // What the log has but the bus lost would leave the request open for ever.
+    request.timer = setTimeout(() => {
+      for (const said of [...request.said.values()]) this.#take(request, said)
+    }, lastWordMs)
+  }
+
   #sayOnAll(request: Open, verdict: Verdict): void {
     for (const member of request.open?.values() ?? []) this.#say(request, member, verdict)
   }
 
   #say(request: Open, member: Member, verdict: Verdict): void {
     if (request.said.has(member.session)) return
-    request.said.add(member.session)
-    const arriveAnyway = (_: BusError, encoded: Encoded) => this.arrive(request.requester.id, encoded)
-    const frame = (origin: number, seq: number): VerdictFrame => ({
-      type: 'verdict',
-      again: false,
-      bytes: false,
-      late: false,
-      origin,
-      seq,
-      request: request.number,
-      session: member.session,
-      from: member.subject,
-      verdict,
-      code: '',
-      payload: new Uint8Array(),
-    })
-    const channel = `session/${request.requester.id}`
-    try {
-      this.#publisher.publish({ channel, frame, fast: false, sender: channel }, arriveAnyway)
-    } catch {
-      // The bus is full: try again when the next reason comes, at the latest when the requester leaves.
-      request.said.delete(member.session)
-      request.timer?.refresh()
+    const encode = (origin: number, seq: number) => {
+      const frame: VerdictFrame = {
+        type: 'verdict',
+        again: false,
+        bytes: false,
+        late: false,
+        origin,
+        seq,
+        request: request.number,
+        session: member.session,
+        from: member.subject,
+        verdict,
+        code: '',
+        payload: new Uint8Array(),
+      }
+      return frameInPlace(encodeHubFrame(frame, headroom), 2)
     }
+    const channel = `session/${request.requester.id}`
+    const bytes = this.#publisher.publish({ channel, kind: 'answer', encode, sender: channel })
+    request.said.set(member.session, new WireFrame(bytes))
   }
 
   #settleIfDone(request: Open): void {
-    if (request.open?.size !== 0) return
+    if (request.open?.size !== 0 || this.#find(request.requester.id, request.number) !== request) return
     this.#close(request)
     request.requester.settled(request.number, request.tally)
   }
 
   #close(request: Open): void {
     clearTimeout(request.timer)
+    this.#unfrozen.delete(request)
     for (const session of request.open?.keys() ?? []) this.#unawait(request, session)
-    this.#open.delete(name(request.requester.id, request.number))
-    this.#metrics.openRequests.set(this.#open.size)
+    const own = this.#open.get(request.requester.id)
+    own?.delete(request.number)
+    if (own?.size === 0) this.#open.delete(request.requester.id)
+    this.#count(-1)
   }
 
   #unawait(request: Open, session: string): void {
@@ -196,8 +220,9 @@ export class Requests {
     waiting?.delete(request)
     if (waiting?.size === 0) this.#waiting.delete(session)
   }
-}
 
-function name(session: string, number: number): string {
-  return `${session}/${number}`
+  #count(by: 1 | -1): void {
+    this.#size += by
+    this.#metrics.openRequests.set(this.#size)
+  }
 }

@@ -1,69 +1,79 @@
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { type CloseName, closes } from '@damon/protocol/closes'
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { DamonError, damonError } from '@damon/protocol/errors'
-import type { ClientFrame, Codec, HubFrame, MessageFrame } from '@damon/protocol/frames'
+import type { ClientFrame, Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
 import { limits, silenceFactor } from '@damon/protocol/limits'
-import type { WebSocket } from 'ws'
+import { type Acknowledger, ackMs } from './acks.ts'
+import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
 import { dispatch } from './dispatch.ts'
-import { Encoded } from './encoded.ts'
+import type { HubSocket } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
+import { Inbox } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
-import { Outbox } from './outbox.ts'
+import type { MessageMaker } from './message.ts'
+import { Missed } from './missed.ts'
+import { Outbox, type OutboxOwner } from './outbox.ts'
 import type { Sender } from './publisher.ts'
 import type { Requester } from './requests.ts'
+import { SendNumbers } from './send-numbers.ts'
+import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
+import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
+import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** How long a peer may take to answer our close frame, ms. */
 const closeMs = 2_000
 
-/** Frames waiting in a session at which its socket is no longer read, until they are done. */
-const pauseAt = 64
-
-/** A request that this session was given and has not answered. */
-interface Unanswered {
-  /** Monotonic ms. */
-  until: number
-}
+/** How much longer a frame may be in JSON, where a byte may take six characters. */
+const growth = { binary: 1, json: 6 }
 
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session implements Receiver, Sender, Requester, Watcher {
+export class Session implements Receiver, Sender, Requester, Watcher, Acknowledger, OutboxOwner {
   readonly id = randomBytes(8).toString('hex')
   readonly ticket = randomBytes(16).toString('base64url')
   /** For the proof of this connection; used once. */
   readonly nonce = randomBytes(32).toString('base64url')
+  /** Unix ms. */
+  readonly since = Date.now()
   readonly codec: Codec
   readonly address: string
   readonly groups = new Set<string>()
   /** Leased records that this session wrote. */
   readonly leases = new Set<string>()
-  readonly unanswered = new Map<string, Unanswered>()
+  readonly unanswered = new Unanswered()
+  /** Makers of its messages, by address and event. */
+  readonly makers = new Map<string, MessageMaker>()
   version = ''
-  /** Number of its latest numbered frame. */
-  last = 0
-  /** Set when the store knows the session. */
+  /** Set before the store is told of the session: from then on its end has to be told too. */
   registered = false
 
   readonly #context: Context
-  readonly #ws: WebSocket
+  readonly #ws: HubSocket
   readonly #socket: Duplex & { bytesRead?: number }
+  readonly #inbox: Inbox
   readonly #outbox: Outbox
   readonly #ended: (session: Session) => void
-  readonly #gaps = new Map<string, { origin: number; to: string; from: number; until: number }>()
-  readonly #queue: ClientFrame[] = []
+  readonly #numbers = new SendNumbers()
+  readonly #missed = new Missed()
+  /** Frames that came before the welcome; undefined after it. */
+  #early: (() => void)[] | undefined = []
   #identified: Identified | undefined
-  #working = false
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
   #bytesRead = -1
   #lastHeard = performance.now()
   #slowSince: number | undefined
+  #ack: { number: number; origin: number; seq: number } | undefined
+  #ackedAt = 0
+  #room: PromiseWithResolvers<void> | undefined
 
   constructor(options: {
     context: Context
-    ws: WebSocket
+    ws: HubSocket
     socket: Duplex
     codec: Codec
     address: string
@@ -76,15 +86,21 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     this.codec = options.codec
     this.address = options.address
     this.#ended = options.ended
+    this.#inbox = new Inbox({
+      source: ws,
+      handle: (frame) => this.#handle(frame),
+      overflow: () => this.close('overloaded', damonError('overloaded', 'Too many frames wait for an earlier one.')),
+    })
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
-      limit: context.settings.outboxBytes,
-      drained: () => this.#drained(),
+      limit: context.settings.outboxBytes * growth[options.codec],
+      owner: this,
     })
     ws.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary))
     ws.on('close', () => this.#end('lost'))
     ws.on('error', () => undefined)
+    ws.on('fault', (fault: CloseName) => this.close(fault))
     this.#helloTimer = setTimeout(() => this.close('hello_timeout'), context.settings.helloMs)
     this.send({ type: 'challenge', nonce: this.nonce, protocol: 'damon.v1', helloMs: context.settings.helloMs })
   }
@@ -112,13 +128,19 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     this.#identified = identified
   }
 
+  /** Everything is in place: from now on it is sent what it is in for, beginning with what came meanwhile. */
+  welcome(frame: Extract<HubControlFrame, { type: 'welcome' }>): void {
+    this.send(frame)
+    const early = this.#early ?? []
+    this.#early = undefined
+    for (const deliver of early) deliver()
+    if (!this.#outbox.full) this.#tellMissed()
+  }
+
   /** The number of a numbered frame, which MUST follow the one before. @throws DamonError `bad_field` */
   count(number: number): void {
-    if (number === this.last + 1) {
-      this.last = number
-      return
-    }
-    const error = damonError('bad_field', `number: is ${number}, not ${this.last + 1}.`, { field: 'number' })
+    if (this.#numbers.begin(number)) return
+    const error = damonError('bad_field', `number: is ${number}, not ${this.#numbers.last + 1}.`, { field: 'number' })
     this.close('bad_frame', error)
     throw error
   }
@@ -126,47 +148,88 @@ export class Session implements Receiver, Sender, Requester, Watcher {
   /** Sends a control frame, whatever the state of the outbox. */
   send(frame: HubFrame): void {
     if (this.#closed) return
-    this.#context.metrics.frames.inc({ direction: 'out', type: frame.type })
-    this.#outbox.push(Encoded.of(frame).wire(this.codec))
+    this.#context.metrics.sent(frame.type)
+    this.#outbox.push(this.#encode(frame))
   }
 
   offer(frame: HubFrame): boolean {
     if (this.#closed) return true
-    return this.#outbox.offer(Encoded.of(frame).wire(this.codec)) || this.#slow()
+    const taken = this.#outbox.offer(this.#encode(frame))
+    if (taken) this.#context.metrics.sent(frame.type)
+    else this.#slow()
+    return taken
   }
 
-  deliver(frame: Encoded): void {
+  /** Sends a frame as soon as the session takes it; resolves then, or when it has ended. */
+  async sendPatiently(frame: HubFrame): Promise<void> {
+    while (!this.offer(frame)) {
+      this.#room ??= Promise.withResolvers()
+      await this.#room.promise
+    }
+  }
+
+  deliver(run: WireRun, range: Range): void {
     if (this.#closed) return
-    // Answers come by the same channel as messages; which of them count is for the collection to say.
-    if (frame.isAnswer) {
-      this.#context.requests.arrive(this.id, frame)
+    if (this.#early) this.#keep(() => this.deliver(run, range), range)
+    else if (!this.#outbox.offer(run.wire(this.codec))) {
+      this.#slow()
+      this.#dropped(range)
+    }
+  }
+
+  ask(frame: WireFrame, range: Range): void {
+    if (this.#closed) return
+    if (this.#early) {
+      this.#keep(() => this.ask(frame, range), range)
       return
     }
-    if (frame.isRequest) this.#expectReply(frame.frame as MessageFrame)
-    this.answer(frame)
+    this.unanswered.add(frame.frame as MessageFrame, performance.now())
+    this.deliver(frame, range)
   }
 
-  answer(frame: Encoded): void {
-    if (!this.#outbox.offer(frame.wire(this.codec))) {
-      this.#slow()
-      this.#dropped(frame)
-    }
+  /** Which of the answers count is for the collection to say. */
+  answer(frame: WireFrame): void {
+    if (!this.#closed) this.#context.requests.arrive(this.id, frame)
   }
 
-  gap(origin: number, channel: string, from: number, until: number): void {
-    this.send({ type: 'gap', origin, to: channel, from, until })
+  counts(frame: WireFrame): void {
+    const { origin, seq } = frame.frame
+    this.deliver(frame, { origin, to: `session/${this.id}`, from: seq, until: seq })
+  }
+
+  gap(range: Range): void {
+    if (!this.#early) this.send({ type: 'gap', ...range })
   }
 
   settled(request: number, tally: Record<string, number>): void {
     this.send({ type: 'settled', request, tally })
   }
 
+  /** Sent at once, or with those of the next moment if the one before has only just gone. */
   acknowledge(number: number, origin: number, seq: number): void {
-    this.send({ type: 'ack', number, origin, seq })
+    const settled = this.#numbers.confirm(number)
+    if (settled === undefined) return
+    const waits = this.#ack !== undefined
+    this.#ack = { number: settled, origin, seq }
+    if (waits) return
+    if (performance.now() - this.#ackedAt >= ackMs) this.flushAck()
+    else this.#context.acks.later(this)
+  }
+
+  flushAck(): void {
+    const ack = this.#ack
+    if (!ack) return
+    this.#ack = undefined
+    this.#ackedAt = performance.now()
+    this.send({ type: 'ack', ...ack })
   }
 
   refuse(number: number, error: unknown): void {
     this.sendError(error, { number })
+    // What was refused is settled as well: a client that is always refused must not wait for an acknowledgement.
+    const settled = this.#numbers.refuse(number)
+    this.flushAck()
+    if (settled !== undefined) this.send({ type: 'ack', number: settled })
   }
 
   /** Tells an error: of a control frame (`id`), of a numbered frame (`number`) or of the connection. */
@@ -178,15 +241,28 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     this.send({ type: 'error', code, message, retry, field, ...about })
   }
 
+  /** Takes no more frames; what was taken is still answered. */
+  quiet(): void {
+    this.#inbox.close()
+    this.#ws.pause()
+  }
+
   /** Hangs up for a reason of the table; an error goes ahead of it. */
   close(name: CloseName, error?: unknown): void {
     if (this.#closed) return
     if (error !== undefined) this.sendError(error)
+    // The error may have been the frame too many.
+    if (this.#closed) return
+    this.flushAck()
     this.#outbox.flush()
     this.#context.metrics.closed.inc({ reason: name })
     if (name === 'silent' || name === 'slow_consumer') this.#ws.terminate()
-    else this.#ws.close(closes[name].code, name)
-    setTimeout(() => this.#ws.terminate(), closeMs).unref()
+    else {
+      this.#ws.close(closes[name].code, name)
+      // A paused socket would not see the answer.
+      this.#ws.resume()
+      setTimeout(() => this.#ws.terminate(), closeMs).unref()
+    }
     this.#end(name)
   }
 
@@ -197,14 +273,31 @@ export class Session implements Receiver, Sender, Requester, Watcher {
   check(now: number, tickMs: number): void {
     const { heartbeatMs } = this.#context.settings
     const bytesRead = this.#socket.bytesRead ?? 0
-    if (bytesRead !== this.#bytesRead || this.#ws.isPaused) this.#lastHeard = now
+    if (bytesRead !== this.#bytesRead || this.#inbox.paused) this.#lastHeard = now
     this.#bytesRead = bytesRead
     const bound = heartbeatMs * silenceFactor - tickMs
     if (this.#identified && now - this.#lastHeard >= bound) this.close('silent')
     else if (this.#slowSince !== undefined && now - this.#slowSince >= bound) this.close('slow_consumer')
     else if (this.#identified && Date.now() >= this.#identified.expires)
       this.close('token_expired', damonError('token_expired'))
-    for (const [key, { until }] of this.unanswered) if (until < now) this.unanswered.delete(key)
+    this.unanswered.expire(now)
+  }
+
+  /** How the store shall take its end. */
+  get departure(): 'left' | 'lost' {
+    return this.#closed === 'bye' ? 'left' : 'lost'
+  }
+
+  drained(): void {
+    if (this.#closed) return
+    this.#slowSince = undefined
+    this.#tellMissed()
+    this.#context.watches.drained(this)
+    this.#makeRoom()
+  }
+
+  overflow(): void {
+    this.close('slow_consumer')
   }
 
   #receive(data: Buffer, isBinary: boolean): void {
@@ -222,45 +315,17 @@ export class Session implements Receiver, Sender, Requester, Watcher {
       else this.close('bad_frame', error)
       return
     }
-    this.#context.metrics.frames.inc({ direction: 'in', type: frame.type })
-    if (this.#working) this.#enqueue(frame)
-    else this.#work(frame)
-  }
-
-  #enqueue(frame: ClientFrame): void {
-    if (this.#queue.length >= limits.pendingFrames) {
-      this.close('overloaded', damonError('overloaded', 'Too many frames wait for an earlier one.'))
-      return
-    }
+    this.#context.metrics.received(frame.type)
     // A ping is about the line, not about the order of the frames on it.
-    if (frame.type === 'ping' && this.#identified) dispatch(this, frame, this.#context)
-    else if (this.#queue.push(frame) >= pauseAt) this.#ws.pause()
-  }
-
-  /** Handles frames one after another, so that a client's frames take effect in its order. */
-  #work(first: ClientFrame): void {
-    let frame: ClientFrame | undefined = first
-    while (frame && !this.#closed) {
-      const pending = this.#handle(frame)
-      if (pending) {
-        this.#working = true
-        pending.then(() => {
-          this.#working = false
-          const next = this.#queue.shift()
-          if (next) this.#work(next)
-        })
-        return
-      }
-      frame = this.#queue.shift()
-    }
-    if (this.#ws.isPaused) this.#ws.resume()
+    if (frame.type === 'ping' && this.#inbox.busy && this.#identified) this.#handle(frame)
+    else this.#inbox.take(frame)
   }
 
   #handle(frame: ClientFrame): Promise<void> | undefined {
-    const about = { id: 'id' in frame ? frame.id : undefined, number: 'number' in frame ? frame.number : undefined }
     const refuse = (error: unknown) => {
-      if (this.#identified) this.sendError(error, about)
-      else this.close(frame.type === 'hello' ? refusalOf(error) : 'bad_frame', error)
+      if (!this.#identified) this.close(frame.type === 'hello' ? refusalOf(error) : 'bad_frame', error)
+      else if ('number' in frame) this.refuse(frame.number, error)
+      else this.sendError(error, { id: 'id' in frame ? frame.id : undefined })
     }
     try {
       return dispatch(this, frame, this.#context)?.catch(refuse)
@@ -270,45 +335,42 @@ export class Session implements Receiver, Sender, Requester, Watcher {
     }
   }
 
-  #expectReply(frame: MessageFrame): void {
-    const key = `${frame.session}/${frame.number}`
-    this.unanswered.set(key, { until: performance.now() + frame.deadline + 1_000 })
-    if (this.unanswered.size > limits.unansweredRequests) {
-      const [oldest] = this.unanswered.keys()
-      if (oldest !== undefined) this.unanswered.delete(oldest)
-    }
-  }
-
-  #slow(): false {
+  #slow(): void {
     this.#slowSince ??= performance.now()
-    return false
   }
 
-  #dropped(encoded: Encoded): void {
-    this.#context.metrics.dropped.inc()
-    const frame = encoded.positioned
-    if (!frame) return
-    const to = frame.type === 'message' && !frame.any ? frame.to : `session/${this.id}`
-    const gap = this.#gaps.get(`${frame.origin} ${to}`)
-    if (gap) gap.until = frame.seq
-    else this.#gaps.set(`${frame.origin} ${to}`, { origin: frame.origin, to, from: frame.seq, until: frame.seq })
+  #keep(deliver: () => void, range: Range): void {
+    if (this.#early && this.#early.length < limits.pendingFrames) this.#early.push(deliver)
+    else this.#dropped(range)
   }
 
-  #drained(): void {
-    this.#slowSince = undefined
-    for (const gap of this.#gaps.values()) {
+  #dropped(range: Range): void {
+    this.#context.metrics.dropped.inc(range.until - range.from + 1)
+    this.#missed.add(range)
+  }
+
+  #encode(frame: HubFrame): Buffer {
+    return this.codec === 'json' ? textFrame(frame) : frameInPlace(encodeHubFrame(frame, headroom), 2)
+  }
+
+  #tellMissed(): void {
+    for (const gap of this.#missed.take()) {
       this.#context.metrics.gaps.inc({ where: 'outbox' })
       this.send({ type: 'gap', ...gap })
     }
-    this.#gaps.clear()
-    this.#context.watches.drained(this)
+  }
+
+  #makeRoom(): void {
+    this.#room?.resolve()
+    this.#room = undefined
   }
 
   #end(name: CloseName | 'lost'): void {
     if (this.#closed) return
     this.#closed = name
     clearTimeout(this.#helloTimer)
-    this.#queue.length = 0
+    this.#inbox.close()
+    this.#makeRoom()
     if (name === 'lost') this.#context.metrics.closed.inc({ reason: 'lost' })
     const context = this.#context
     context.watches.removeAll(this)
@@ -319,11 +381,6 @@ export class Session implements Receiver, Sender, Requester, Watcher {
       for (const group of this.groups) context.delivery.remove(`group/${group}`, this)
     }
     this.#ended(this)
-  }
-
-  /** How the store shall take its end. */
-  get departure(): 'left' | 'lost' {
-    return this.#closed === 'bye' ? 'left' : 'lost'
   }
 }
 

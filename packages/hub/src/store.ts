@@ -72,9 +72,9 @@ export interface Store {
   /** All records at some instant not before the call, and a revision not after it. */
   snapshot(): Promise<{ revision: number; records: StoredRecord[] }>
 
-  /** Renews this worker's lease; false: it was fenced, and MUST end. */
+  /** Renews this worker's lease, over every connection that it needs; false: it was fenced, and MUST end. */
   renew(): Promise<boolean>
-  /** Ends workers that did not renew, and records past their grace. Any worker may, at any time. */
+  /** Ends workers that did not renew, and records past their grace; see `lateSweepMs`. Any worker may, at any time. */
   sweep(): Promise<void>
 }
 
@@ -83,9 +83,24 @@ export interface StoreEvents {
   change(change: RecordChange): void
   /** Sessions that ended, on whatever worker. */
   gone(sessions: string[]): void
-  /** The connection to the store came or went. */
-  reachable(ok: boolean): void
+  /** A worker ended: MUST come after all that it appended. */
+  ended(origin: number): void
+  /** The connection to the store came or went; MUST NOT be true before everything subscribed arrives again. */
+  connected(ok: boolean): void
+  /** Something came that cannot be read; what it said is missing. */
+  garbled(error: unknown): void
+  /** The store has cut this worker off for good. */
+  cutOff(): void
 }
 
 /** Time after which a worker that does not renew is taken for dead, ms. */
 export const workerLeaseMs = 5_000
+
+/** How often a worker renews, and sweeps, ms. */
+export const sweepMs = 1_000
+
+/**
+ * A sweep that comes this long after the one before, ms, shows that nobody reached the store meanwhile: nobody is to blame
+ * for that time, and every lease and grace is lengthened by it.
+ */
+export const lateSweepMs = 2_000

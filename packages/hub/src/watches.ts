@@ -14,11 +14,18 @@ interface Watch {
   watcher: Watcher
   id: number
   prefix: string
-  /** Changes were not taken: a fresh snapshot is due when the session takes frames again. */
-  stale: boolean
+  /** What is left of its snapshot. */
+  snapshot: Iterator<HubFrame>
+  /** The frame of the snapshot that was refused. */
+  refused: HubFrame | undefined
+  /** Changes that wait for the watcher, per key the latest. */
+  waiting: Map<string, RecordChange>
 }
 
-/** Tells watchers what they asked for: a snapshot of this worker's copy, then every change of it. */
+/**
+ * Tells watchers what they asked for: a snapshot of this worker's copy, then every change of it. A slow watcher gets the
+ * rest when it takes frames again, of each record only what it is then.
+ */
 export class Watches {
   readonly #replica: Replica
   readonly #watches = new Map<Watcher, Map<number, Watch>>()
@@ -31,9 +38,10 @@ export class Watches {
   add(watcher: Watcher, id: number, prefix: string): void {
     const own = this.#watches.get(watcher) ?? new Map<number, Watch>()
     this.#watches.set(watcher, own)
-    const watch = { watcher, id, prefix, stale: false }
+    const snapshot = snapshotFrames(id, this.#replica.list(prefix), this.#replica.revision)
+    const watch = { watcher, id, prefix, snapshot, refused: undefined, waiting: new Map() }
     own.set(id, watch)
-    this.#snapshot(watch)
+    advance(watch)
   }
 
   has(watcher: Watcher, id: number): boolean {
@@ -55,7 +63,7 @@ export class Watches {
   }
 
   /** The prefixes of a watcher that its rights no longer cover end. */
-  recheck(watcher: Watcher, allowed: (prefix: string) => boolean): Watch[] {
+  recheck(watcher: Watcher, allowed: (prefix: string) => boolean): Pick<Watch, 'id' | 'prefix'>[] {
     const refused = [...(this.#watches.get(watcher)?.values() ?? [])].filter(({ prefix }) => !allowed(prefix))
     for (const { id } of refused) this.remove(watcher, id)
     return refused
@@ -63,64 +71,87 @@ export class Watches {
 
   /** The session takes frames again. */
   drained(watcher: Watcher): void {
-    for (const watch of this.#watches.get(watcher)?.values() ?? []) if (watch.stale) this.#snapshot(watch)
-  }
-
-  #snapshot(watch: Watch): void {
-    const records = this.#replica.list(watch.prefix)
-    const frames = snapshotFrames(watch.id, records, this.#replica.revision)
-    watch.stale = !frames.every((frame) => watch.watcher.offer(frame))
+    for (const watch of this.#watches.get(watcher)?.values() ?? []) advance(watch)
   }
 
   #change(change: RecordChange): void {
     const key = change.change === 'drop' ? change.key : change.record.key
     for (const own of this.#watches.values())
       for (const watch of own.values()) {
-        if (watch.stale || !isUnder(watch.prefix, key)) continue
-        const { entry, value } = change.change === 'drop' ? dropped(change) : entryOf(change.record)
-        const taken = watch.watcher.offer({
-          type: 'records',
-          id: watch.id,
-          snapshot: false,
-          reset: false,
-          more: false,
-          revision: entry.revision,
-          entries: [entry],
-          payload: value,
-        })
-        watch.stale = !taken
+        if (!isUnder(watch.prefix, key)) continue
+        const behind = watch.refused !== undefined || watch.waiting.size > 0
+        if (!behind && watch.watcher.offer(changeFrame(watch.id, change))) continue
+        // Set anew, so that what waits stays in the order of its revisions.
+        watch.waiting.delete(key)
+        watch.waiting.set(key, change)
       }
   }
 }
 
-/** A snapshot as frames: few entries and few bytes in each, `more` on all but the last. */
-export function snapshotFrames(id: number, records: StoredRecord[], revision: number): HubFrame[] {
-  const slices: StoredRecord[][] = [[]]
-  let bytes = 0
-  for (const record of records) {
-    const slice = slices.at(-1) as StoredRecord[]
-    const size = record.value.length + record.key.length + 128
-    if (slice.length === limits.recordsPerFrame || (slice.length > 0 && bytes + size > limits.frameBytes)) {
-      slices.push([record])
-      bytes = size
-    } else {
-      slice.push(record)
-      bytes += size
-    }
+/** Sends what waits, as far as it is taken. */
+function advance(watch: Watch): void {
+  for (;;) {
+    const frame: HubFrame | undefined = watch.refused ?? watch.snapshot.next().value
+    if (!frame) break
+    watch.refused = watch.watcher.offer(frame) ? undefined : frame
+    if (watch.refused) return
   }
-  return slices.map((slice, i) => {
+  for (const [key, change] of watch.waiting) {
+    if (!watch.watcher.offer(changeFrame(watch.id, change))) return
+    watch.waiting.delete(key)
+  }
+}
+
+/** A snapshot as frames: few entries and few bytes in each, `more` on all but the last. */
+export function* snapshotFrames(
+  id: number,
+  records: readonly StoredRecord[],
+  revision: number,
+): Generator<HubFrame, undefined> {
+  let slice: StoredRecord[] = []
+  let bytes = 0
+  let reset = true
+  const frame = (more: boolean): HubFrame => {
     const entries = slice.map(entryOf)
+    const payload = Buffer.concat(entries.map(({ value }) => value))
     return {
       type: 'records',
       id,
       snapshot: true,
-      reset: i === 0,
-      more: i < slices.length - 1,
+      reset,
+      more,
       revision,
       entries: entries.map(({ entry }) => entry),
-      payload: Buffer.concat(entries.map(({ value }) => value)),
+      payload,
     }
-  })
+  }
+  for (const record of records) {
+    const size = record.value.length + record.key.length + 128
+    if (slice.length === limits.recordsPerFrame || (slice.length > 0 && bytes + size > limits.frameBytes)) {
+      yield frame(true)
+      reset = false
+      slice = []
+      bytes = 0
+    }
+    slice.push(record)
+    bytes += size
+  }
+  yield frame(false)
+  return undefined
+}
+
+function changeFrame(id: number, change: RecordChange): HubFrame {
+  const { entry, value } = change.change === 'drop' ? dropped(change) : entryOf(change.record)
+  return {
+    type: 'records',
+    id,
+    snapshot: false,
+    reset: false,
+    more: false,
+    revision: entry.revision,
+    entries: [entry],
+    payload: value,
+  }
 }
 
 function entryOf(record: StoredRecord): { entry: RecordEntryMeta; value: Buffer } {

@@ -5,6 +5,7 @@ import { createRegistry } from '@damon/runtime/metrics'
 import { AggregatorRegistry } from 'prom-client'
 import { hubConfig } from './config.ts'
 import type { PrimaryOrder, WorkerReport } from './report.ts'
+import { sweepMs } from './store.ts'
 import { startWorker, type Worker } from './worker.ts'
 
 /** After this the process ends even if something keeps it alive, ms. */
@@ -29,8 +30,18 @@ export async function runWorkerProcess(): Promise<void> {
   // Answers the primary, which adds up what the workers count.
   AggregatorRegistry.setRegistries(registry)
   new AggregatorRegistry()
-  const tell = (report: WorkerReport) => process.send?.(report)
+  // A line that is gone is told of by 'disconnect'.
+  const tell = (report: WorkerReport) => process.send?.(report, undefined, undefined, () => undefined)
+  setInterval(() => tell({ kind: 'alive' }), sweepMs).unref()
   let worker: Worker | undefined
+  process.on('message', async (order: PrimaryOrder) => {
+    if (order.kind !== 'stop') return
+    if (!worker) return end(0, 'stopped before it served')
+    await worker.stop()
+    setTimeout(() => process.exit(0), lastMs).unref()
+    process.removeAllListeners('disconnect')
+    cluster.worker?.disconnect()
+  })
   try {
     worker = await startWorker({
       config,
@@ -46,12 +57,4 @@ export async function runWorkerProcess(): Promise<void> {
   const { origin, port, reachable } = worker
   log.info({ origin, port }, 'worker serves')
   tell({ kind: 'up', origin, port, reachable })
-
-  process.on('message', async (order: PrimaryOrder) => {
-    if (order.kind !== 'stop') return
-    await worker.stop()
-    setTimeout(() => process.exit(0), lastMs).unref()
-    process.removeAllListeners('disconnect')
-    cluster.worker?.disconnect()
-  })
 }

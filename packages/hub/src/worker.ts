@@ -1,18 +1,21 @@
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import { limits } from '@damon/protocol/limits'
 import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Registry } from 'prom-client'
+import { Acks } from './acks.ts'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
 import type { hubConfig } from './config.ts'
 import type { Context } from './context.ts'
 import { Delivery } from './delivery.ts'
+import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { Identity } from './identity.ts'
-import { createListener } from './listener.ts'
+import { Lease } from './lease.ts'
+import { createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
@@ -20,7 +23,7 @@ import { Replica } from './replica.ts'
 import { Requests } from './requests.ts'
 import { Session } from './session.ts'
 import type { Store, StoreEvents } from './store.ts'
-import { workerLeaseMs } from './store.ts'
+import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
 
 /** A running worker, as its process sees it. */
@@ -30,9 +33,12 @@ export interface Worker {
   /** False while the store does not answer. */
   readonly reachable: boolean
   readonly sessions: number
-  /** Hangs up on everybody, waits until what was accepted is in the log, and lets go of the port. */
+  /** Reads no more, waits until what was accepted is in the log and acknowledged, hangs up, and lets go of the port. */
   stop(): Promise<void>
 }
+
+/** How long accepted frames may take into the log when the worker stops, ms. */
+const lastAppendMs = 1_000
 
 /** Looks at each session's life this many times a heartbeat. */
 const checksPerHeartbeat = 16
@@ -58,35 +64,47 @@ export async function startWorker(options: {
     names: config.HUB_NAMES,
   })
   const replica = new Replica({ log, metrics })
-  let reachable = false
-  let arrive: Arrive = () => undefined
-  let requests: Requests | undefined
-  const events: StoreEvents = {
+  const lease = new Lease({
+    log,
+    fenced,
+    changed: (reachable) => {
+      metrics.storeReachable.set(reachable ? 1 : 0)
+      if (reachable) replica.resync()
+      options.reachable(reachable)
+    },
+  })
+  const garbled = (channel: string, error: unknown) => {
+    metrics.garbled.inc()
+    log.error({ err: error, channel }, 'what the bus brought cannot be read')
+  }
+  // What the store tells before everything is built concerns nobody.
+  let built: { delivery: Delivery; publisher: Publisher; requests: Requests } | undefined
+  const backbone = await openBackbone(options, (batch, stamp) => built?.delivery.arrive(batch, stamp), {
     change: (change) => replica.take(change),
     gone: (sessions) => {
-      requests?.gone(sessions)
-      for (const session of sessions) publisher?.forget(`session/${session}`)
+      built?.requests.gone(sessions)
+      for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
-    reachable: (ok) => {
-      if (ok === reachable) return
-      reachable = ok
-      metrics.storeReachable.set(ok ? 1 : 0)
-      log[ok ? 'info' : 'warn'](ok ? 'the store answers' : 'the store does not answer')
-      if (ok) replica.resync()
-      options.reachable(ok)
-    },
-  }
-  let publisher: Publisher | undefined
-  const backbone = await openBackbone(options, (batch, stamp) => arrive(batch, stamp), events)
+    ended: (origin) => built?.delivery.forget(origin),
+    connected: (ok) => lease.connected(ok),
+    garbled: (error) => garbled('store', error),
+    cutOff: fenced,
+  })
   const { bus, store } = backbone
-  publisher = new Publisher({ bus, metrics, fenced })
   const delivery = new Delivery({
     bus,
     metrics,
-    gap: (gap) => log.warn(gap, 'frames of another worker are missing and cannot be had: their receivers are told'),
+    faults: {
+      gap: (gap) => log.warn(gap, 'frames of another worker are missing and cannot be had: their receivers are told'),
+      garbled,
+    },
   })
-  arrive = (batch, stamp) => delivery.arrive(batch, stamp)
-  requests = new Requests({ publisher, metrics })
+  const tick = new Tick()
+  const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
+  const requests = new Requests({ publisher, metrics })
+  const departures = new Departures(store, log)
+  built = { delivery, publisher, requests }
+  await lease.start(store)
   await replica.start(store)
 
   const context: Context = {
@@ -99,7 +117,8 @@ export async function startWorker(options: {
     replica,
     watches: new Watches(replica),
     requests,
-    flusher: new Flusher(),
+    flusher: new Flusher(tick),
+    acks: new Acks(),
     settings: {
       heartbeatMs: config.HUB_HEARTBEAT_MS,
       helloMs: limits.helloMs,
@@ -116,9 +135,9 @@ export async function startWorker(options: {
     sessions: sessions.size,
     uptimeMs: Math.round(performance.now() - began),
     bus: config.REDIS_URL ? 'redis' : 'cluster',
-    reachable,
+    reachable: lease.reachable,
     records: replica.size,
-    openRequests: requests?.size ?? 0,
+    openRequests: requests.size,
   }))
   await desk.open()
 
@@ -127,9 +146,9 @@ export async function startWorker(options: {
     metrics.sessions.set(sessions.size)
     if (!session.registered) return
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
-    endInStore(store, session, log)
+    departures.add(session.id, session.departure)
   }
-  const server = createListener({
+  const { tls, plain } = createListeners({
     cert: config.HUB_TLS_CERT,
     key: config.HUB_TLS_KEY.reveal(),
     frameBytes: config.HUB_FRAME_BYTES,
@@ -139,11 +158,8 @@ export async function startWorker(options: {
       metrics.sessions.set(sessions.size)
     },
   })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ port: config.HUB_PORT, host: config.HUB_HOST }, resolve)
-  })
-  const { port } = server.address() as AddressInfo
+  const port = await listen(tls, config.HUB_PORT, config.HUB_HOST)
+  if (config.HUB_PLAIN_PORT !== undefined) await listen(plain, config.HUB_PLAIN_PORT, '127.0.0.1')
 
   const tickMs = config.HUB_HEARTBEAT_MS / checksPerHeartbeat
   const checks = setInterval(() => {
@@ -157,27 +173,37 @@ export async function startWorker(options: {
       () => undefined,
     )
   }, config.HUB_HEARTBEAT_MS)
-  const lease = setInterval(() => keepLease(store, fenced, log), workerLeaseMs / 5)
 
   return {
     origin: bus.origin,
     port,
     get reachable() {
-      return reachable
+      return lease.reachable
     },
     get sessions() {
       return sessions.size
     },
     async stop() {
-      server.close()
+      for (const server of [tls, plain]) server.close()
+      for (const session of sessions) session.quiet()
+      const deadline = performance.now() + lastAppendMs
+      while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
       for (const session of [...sessions]) session.close('restarting')
-      for (const timer of [checks, lookForGone, lease]) clearInterval(timer)
+      for (const timer of [checks, lookForGone]) clearInterval(timer)
+      lease.stop()
       replica.stop()
-      const deadline = performance.now() + 1_000
-      while ((publisher?.waiting ?? 0) > 0 && performance.now() < deadline) await delay(5)
+      departures.stop()
       await backbone[Symbol.asyncDispose]()
     },
   }
+}
+
+async function listen(server: Server, port: number, host: string | undefined): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ port, host }, resolve)
+  })
+  return (server.address() as AddressInfo).port
 }
 
 async function openBackbone(
@@ -199,22 +225,4 @@ async function openBackbone(
       await delay(Math.min(100 * 2 ** attempt, 2_000))
     }
   }
-}
-
-/** Sessions that end while the store is away are ended by the worker's lease at the latest. */
-function endInStore(store: Store, session: Session, log: Logger): void {
-  store.endSession(session.id, session.departure).catch((error) => {
-    log.warn({ err: error, session: session.id }, 'the end of a session is not in the store yet')
-    setTimeout(() => endInStore(store, session, log), 1_000).unref()
-  })
-}
-
-function keepLease(store: Store, fenced: () => void, log: Logger): void {
-  store.renew().then(
-    (held) => {
-      if (!held) fenced()
-    },
-    () => undefined,
-  )
-  store.sweep().catch((error) => log.debug({ err: error }, 'the store was not swept'))
 }

@@ -2,6 +2,7 @@ import { eventually } from '@damon/testkit/eventually'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Batch, Bus } from '../src/bus.ts'
 import type { RecordChange, Store } from '../src/store.ts'
+import { frameInPlace, framesOf, headroom, payloadOf } from '../src/ws-frame.ts'
 
 /** One worker of a hub: what it holds and what reached it. */
 export interface TestWorker extends AsyncDisposable {
@@ -23,12 +24,15 @@ let sessions = 0
 const newSession = () => (++sessions).toString(16).padStart(16, '0')
 
 function batch(worker: TestWorker, channel: string, prev: number, ...texts: [number, string][]): Batch {
-  const frames = texts.map(([seq, text]) => ({ seq, fast: false, bytes: Buffer.from(text) }))
-  return { channel, origin: worker.bus.origin, prev, frames }
+  const frames = texts.map(([, text]) => frameInPlace(Buffer.concat([Buffer.alloc(headroom), Buffer.from(text)]), 2))
+  const numbers = texts.map(([number]) => number)
+  const bytes = Buffer.concat(frames)
+  const [first = 0, last = 0] = [numbers[0], numbers.at(-1)]
+  return { channel, origin: worker.bus.origin, prev, first, last, kind: 'request', fast: false, bytes }
 }
 
 const texts = (worker: TestWorker) =>
-  worker.batches.flatMap(({ batch }) => batch.frames.map((frame) => frame.bytes.toString()))
+  worker.batches.flatMap(({ batch }) => [...framesOf(batch.bytes)].map((frame) => payloadOf(frame).toString()))
 
 /** What every bus and store must do; the hub relies on nothing else. */
 export function backboneContract(openPlace: () => Promise<TestPlace>): void {

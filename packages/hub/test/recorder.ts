@@ -15,7 +15,10 @@ export function recorder(): { arrive: Arrive; events: StoreEvents } & Pick<TestW
     events: {
       change: (change) => changes.push(change),
       gone: (sessions) => gone.push(...sessions),
-      reachable: () => undefined,
+      ended: () => undefined,
+      connected: () => undefined,
+      garbled: () => undefined,
+      cutOff: () => undefined,
     },
   }
 }

@@ -25,11 +25,12 @@ import { checkControl, checkPayload, type Side } from './schema.ts'
 //   message  origin u32, seq u48, number u32, session 8 bytes, deadline u32, to u8, from u8, event u8; to, from, event, payload
 //   verdict  origin u32, seq u48, request u32, session 8 bytes, verdict u8, code u8, from u8; code, from, payload
 //   part     as reply from a client, as verdict from the hub
+//   ack      with flag compact: number u32, origin u32, seq u48
 //   others   length u32 of a JSON object; the object, payload
 // Unused flags and the unused bytes of a part are written as 0 and not read.
-const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16 } as const
+const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16, compact: 32 } as const
 
-const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 27, control: 6 } as const
+const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 27, ack: 16, control: 6 } as const
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
@@ -265,7 +266,24 @@ export function encodeClientFrame(frame: ClientFrame): Uint8Array {
 export function encodeHubFrame(frame: HubFrame, headroom = 0): Uint8Array {
   if (frame.type === 'message') return encodeMessage(frame, headroom)
   if (frame.type === 'verdict' || frame.type === 'part') return encodeVerdict(frame, headroom)
-  return encodeControl('hub', frame, headroom)
+  return (frame.type === 'ack' ? encodeAck(frame, headroom) : undefined) ?? encodeControl('hub', frame, headroom)
+}
+
+/**
+ * An acknowledgement of numbered frames is as frequent as they are, so it alone among the control frames has a fixed
+ * form; undefined for one that says anything else.
+ */
+function encodeAck(frame: Extract<HubFrame, { type: 'ack' }>, headroom: number): Uint8Array | undefined {
+  const { type, number, origin, seq, ...rest } = frame
+  if (number === undefined || origin === undefined || seq === undefined) return undefined
+  if (Object.values(rest).some((field) => field !== undefined)) return undefined
+  const out = new Writer(type, sizes.ack, headroom)
+  out.u8(frameNumbers.hub.ack)
+  out.u8(flag.compact)
+  out.u32('number', number)
+  out.u32('origin', origin)
+  out.u48('seq', seq)
+  return out.bytes
 }
 
 function decodeControl(side: Side, type: string, input: Reader): Record<string, unknown> {
@@ -362,5 +380,7 @@ export function decodeHubFrame(bytes: Uint8Array): HubFrame {
     return { type, ...common, verdict, code }
   }
   if (type === undefined) throw damonError('bad_frame', `Unknown frame type ${number}.`)
+  if (type === 'ack' && (bits & flag.compact) !== 0)
+    return { type, number: input.u32(), origin: input.u32(), seq: input.u48() }
   return decodeControl('hub', type, input) as unknown as HubFrame
 }

@@ -19,7 +19,8 @@ const send = { number: u32, again: off, any: off, bytes: off, to: name, event: n
 const reply = { number: u32, again: off, bytes: off, session, request: u32 }
 const verdict = { again: off, bytes: off, late: off, origin: u32, seq: u48, request: u32, session, from: name }
 
-const dataFrames: Record<Side, Record<string, z.ZodMiniType>> = {
+/** The fields of frequent frames, beside `type` and the payload that all of them carry. */
+export const dataFrames: Record<Side, Record<string, z.ZodMiniType>> = {
   client: {
     send: z.object(send),
     request: z.object({

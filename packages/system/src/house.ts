@@ -26,6 +26,8 @@ export interface Unusual {
 /** Everything that services need to trust each other, made anew and removed when disposed: keys, certificates, a folder. */
 export interface House extends AsyncDisposable {
   readonly folder: string
+  /** What a server for localhost needs: PEM files, and as PEM the authority that its clients trust. */
+  readonly tls: { readonly certFile: string; readonly keyFile: string; readonly ca: string }
   /** What a service with this subject and these capabilities connects with, valid for an hour. */
   credential(url: string, sub: string, can: readonly string[], unusual?: Unusual): Promise<Credential>
   /** The path of a connection file with that. */
@@ -92,6 +94,7 @@ export async function buildHouse(): Promise<House> {
   }
   return {
     folder: folder.path,
+    tls: { certFile: files.HUB_TLS_CERT_FILE, keyFile: files.HUB_TLS_KEY_FILE, ca: authority.certificate },
     credential,
     connectionFile: async (url, sub, can) =>
       write(`${sub.replaceAll('/', '-')}-${randomUUID()}.json`, JSON.stringify(await credential(url, sub, can))),

@@ -52,7 +52,7 @@ export async function openRaw(url: string, options: RawOptions): Promise<RawClie
     for (const told of [...news]) told()
   }
   ws.on('message', (data: Buffer, isBinary) => {
-    frames.push(isBinary ? decodeHubFrame(data) : decodeHubText(data.toString()))
+    frames.push(isBinary ? decodeHubFrame(new Uint8Array(data)) : decodeHubText(data.toString()))
     tell()
   })
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {

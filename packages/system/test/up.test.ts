@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import { certificates } from '@damon/client/certificates-node'
 import { connect } from '@damon/client/connect'
 import { eventually } from '@damon/testkit/eventually'
@@ -13,6 +14,8 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { damon, type RunningUp, startUp } from '../src/damon.ts'
 import { serviceScript } from '../src/house.ts'
 
+/** What a file in the root of the workspace can import. */
+const workspaceModules = fileURLToPath(new URL('../../../node_modules', import.meta.url))
 const passphrase = 'a long passphrase of the root, 5f0c'
 /** Processes start slowly on a busy machine. */
 const patience = { deadlineMs: 25_000 }
@@ -121,6 +124,7 @@ test('the lines that it prints connect and receive, as they stand', async () => 
   expect(snippet).toHaveLength(5)
   const file = join(folder.path, 'hello.ts')
   await writeFile(file, snippet.join('\n'))
+  await symlink(workspaceModules, join(folder.path, 'node_modules'))
   await using hello = startProgram(file, {})
   await hello.says('put service/bot/local/')
 

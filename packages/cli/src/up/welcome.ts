@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url'
 import { homeAt } from '../home.ts'
 import { table } from '../table.ts'
 import type { ConnectionName } from './connections.ts'
@@ -31,7 +30,7 @@ export function welcome({ ca, connections, home, services }: Running): string {
       ),
     ),
     `
-Try it: save these lines as hello.ts, and run \`npx node hello.ts\`.
+Try it: save these lines as hello.ts in this folder, and run \`npx node hello.ts\`.
 
 ${indent(snippet(connections.bot), 4)}
 
@@ -41,8 +40,7 @@ Then, in another terminal:  npx damon send group/bots hello world`,
 
 /** A few lines that connect, show who is connected, and print every message to the group `bots`. */
 export function snippet(connection: string): string {
-  const client = fileURLToPath(new URL('../../../client/src/connect.ts', import.meta.url))
-  return `import { connect } from '${client}'
+  return `import { connect } from '@damon/client/connect'
 
 const hub = await connect('${connection}', { groups: ['bots'] })
 hub.receive('*', (value, { from }) => console.log(from, 'says', value))

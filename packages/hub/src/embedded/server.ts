@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Logger } from '@damon/runtime/logger'
 import type { Kept } from './kept.ts'
 import { EmbeddedState } from './state.ts'
-import { receive, send, type WorkerMessage } from './wire.ts'
+import { lineBytes, type PrimaryMessage, receive, send, sendBatch, type WorkerMessage } from './wire.ts'
 
 export interface EmbeddedServer extends AsyncDisposable {
   /** Path of the Unix socket that workers connect to. */
@@ -18,25 +18,41 @@ export interface EmbeddedServer extends AsyncDisposable {
 /** How often leases and graces are looked at, ms. */
 const sweepMs = 250
 
-/** Serves the embedded state to this machine's workers, over a Unix socket in a folder of its own (0700). */
+/**
+ * Serves the embedded state to this machine's workers, over a Unix socket in a folder of its own (0700). A worker that
+ * does not read is cut off.
+ */
 export async function serveEmbedded(options: { kept: Kept; graceMs: number; log: Logger }): Promise<EmbeddedServer> {
   const { kept, graceMs, log } = options
   const folder = await mkdtemp(join(tmpdir(), 'damon-hub-'))
   const path = join(folder, 'bus.sock')
   const epoch = randomBytes(8).toString('hex')
   const sockets = new Map<number, Socket>()
-  const tell = (to: number, message: Parameters<typeof send>[1]) => {
+  const lineTo = (to: number): Socket | undefined => {
     const socket = sockets.get(to)
+    if (!socket || socket.destroyed) return undefined
+    if (socket.writableLength <= lineBytes) return socket
+    log.error({ origin: to, bytes: socket.writableLength }, 'a worker does not read and is cut off')
+    socket.destroy()
+    return undefined
+  }
+  const tell = (to: number, message: PrimaryMessage) => {
+    const socket = lineTo(to)
     if (socket) send(socket, message)
   }
   const state = new EmbeddedState({
     kept,
     graceMs,
     now: () => performance.now(),
+    unreserved: (error) => log.error({ err: error }, 'the disk does not take what must be known after a restart'),
     audience: {
-      batch: (to, batch, stamp) => tell(to, { kind: 'batch', batch, stamp }),
+      batch: (to, batch, stamp) => {
+        const socket = lineTo(to)
+        if (socket) sendBatch(socket, batch, stamp)
+      },
       change: (to, change) => tell(to, { kind: 'change', change }),
       gone: (to, sessions) => tell(to, { kind: 'gone', sessions }),
+      ended: (to, origin) => tell(to, { kind: 'ended', origin }),
     },
   })
 
@@ -55,20 +71,39 @@ export async function serveEmbedded(options: { kept: Kept; graceMs: number; log:
     }
   }
 
+  const admit = (socket: Socket): number | undefined => {
+    try {
+      return state.admit()
+    } catch (error) {
+      log.error({ err: error }, 'a worker cannot be admitted')
+      socket.destroy()
+      return undefined
+    }
+  }
+
   const server = createServer((socket) => {
-    const origin = state.admit()
+    socket.on('error', (error) => log.warn({ err: error }, 'the line to a worker broke'))
+    const origin = admit(socket)
+    if (origin === undefined) return
     sockets.set(origin, socket)
-    send(socket, { kind: 'admitted', origin, epoch })
-    receive<WorkerMessage>(socket, (message) => {
+    tell(origin, { kind: 'admitted', origin, epoch })
+    const reply = (id: number, call: string, work: () => unknown) => {
       try {
-        send(socket, { kind: 'result', id: message.id, value: answer(origin, message) })
+        tell(origin, { kind: 'result', id, value: work() })
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error)
-        if (text !== 'fenced') log.error({ err: error, call: message.name }, 'a call of a worker failed')
-        send(socket, { kind: 'result', id: message.id, error: text })
+        if (text !== 'fenced') log.error({ err: error, call }, 'a call of a worker failed')
+        tell(origin, { kind: 'result', id, error: text })
       }
+    }
+    receive<WorkerMessage>(socket, {
+      value: (message) => reply(message.id, message.name, () => answer(origin, message)),
+      append: (id, batches, freeze) =>
+        reply(id, 'append', () => {
+          if (!state.has(origin)) throw new Error('fenced')
+          return state.append(origin, batches, freeze)
+        }),
     })
-    socket.on('error', (error) => log.warn({ err: error, origin }, 'the line to a worker broke'))
     socket.on('close', () => {
       sockets.delete(origin)
       state.endWorker(origin)

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '@damon/protocol/errors'
-import type { Batch, Member } from '../bus.ts'
+import type { Member } from '../bus.ts'
 import {
+  lateSweepMs,
   type Put,
   type RecordChange,
   type SessionEntry,
@@ -9,6 +10,7 @@ import {
   workerLeaseMs,
 } from '../store.ts'
 import type { Kept } from './kept.ts'
+import type { SealedBatch } from './wire.ts'
 
 interface OpenSession {
   origin: number
@@ -26,14 +28,17 @@ interface Owned extends StoredRecord {
 
 /** Where the state brings its news: to one worker, named by its origin. */
 export interface Audience {
-  batch(to: number, batch: Batch, stamp: number): void
+  batch(to: number, batch: SealedBatch, stamp: number): void
   change(to: number, change: RecordChange): void
   gone(to: number, sessions: string[]): void
+  ended(to: number, origin: number): void
 }
 
 export interface StateOptions {
   kept: Kept
   audience: Audience
+  /** Told when the disk did not take a reservation: after a restart, revisions might be used again. */
+  unreserved: (error: unknown) => void
   graceMs: number
   /** Monotonic ms. */
   now: () => number
@@ -58,6 +63,8 @@ export class EmbeddedState {
   /** Revisions up to this one were told to the disk, so that none is used twice. */
   #reserved: number
   #stamp = 0
+  /** When the last sweep was. */
+  #swept: number
 
   constructor(options: StateOptions) {
     this.#options = options
@@ -65,14 +72,15 @@ export class EmbeddedState {
     this.#origin = loaded.origin
     this.#revision = loaded.revision
     this.#reserved = loaded.revision
+    this.#swept = options.now()
     for (const record of loaded.records)
       this.#records.set(record.key, { ...record, owner: '', subject: '', ends: Number.POSITIVE_INFINITY })
   }
 
-  /** A new worker: its number. */
+  /** A new worker: its number. @throws when the disk does not take it */
   admit(): number {
+    this.#options.kept.origin(this.#origin + 1)
     this.#origin++
-    this.#options.kept.origin(this.#origin)
     this.#workers.set(this.#origin, { ends: this.#options.now() + workerLeaseMs, channels: new Set() })
     return this.#origin
   }
@@ -96,20 +104,28 @@ export class EmbeddedState {
     const lost = [...this.#sessions].filter(([, entry]) => entry.origin === origin).map(([session]) => session)
     for (const session of lost) this.#end(session, 'lost')
     this.#tellGone(lost)
+    for (const to of this.#workers.keys()) this.#options.audience.ended(to, origin)
   }
 
   sweep(): void {
     const now = this.#options.now()
+    const since = now - this.#swept
+    this.#swept = now
+    if (since >= lateSweepMs) {
+      for (const worker of this.#workers.values()) worker.ends += since
+      for (const record of this.#records.values()) record.ends += since
+      return
+    }
     for (const [origin, worker] of this.#workers) if (worker.ends <= now) this.endWorker(origin)
     for (const record of this.#records.values())
       if (record.state === 'suspect' && record.ends <= now) this.#remove(record, 'expired')
   }
 
-  append(batches: Batch[], freeze: string[]): Member[][] {
+  append(from: number, batches: SealedBatch[], freeze: string[]): Member[][] {
     this.#stamp++
     for (const batch of batches)
       for (const origin of this.#subscribers.get(batch.channel) ?? [])
-        this.#options.audience.batch(origin, batch, this.#stamp)
+        if (origin !== from || !batch.fast) this.#options.audience.batch(origin, batch, this.#stamp)
     return freeze.map((channel) => this.#membersOf(channel))
   }
 
@@ -167,7 +183,8 @@ export class EmbeddedState {
     const same = old?.leased === true && put.leased && old.owner === put.owner
     const record: Owned = {
       key: put.key,
-      value: put.value,
+      // A view on what the socket brought would keep all of that.
+      value: Buffer.from(put.value),
       revision,
       generation: same || (old && !old.leased && !put.leased) ? old.generation : revision,
       leased: put.leased,
@@ -189,7 +206,7 @@ export class EmbeddedState {
     const record = this.#records.get(key)
     if (!record) return { refused: 'not_found' }
     if (!record.leased || record.owner !== owner || record.state !== 'live') return { refused: 'not_owner' }
-    record.value = value
+    record.value = Buffer.from(value)
     record.revision = this.#nextRevision()
     this.#tell({ change: 'put', record: plain(record) })
     return { revision: record.revision, generation: record.generation }
@@ -240,11 +257,18 @@ export class EmbeddedState {
 
   #nextRevision(): number {
     this.#revision++
-    if (this.#revision > this.#reserved) {
-      this.#reserved = this.#revision + revisionBlock
-      this.#options.kept.reserve(this.#reserved)
-    }
+    if (this.#revision > this.#reserved) this.#reserve(this.#revision + revisionBlock)
     return this.#revision
+  }
+
+  /** A full disk must not keep leases from ending: it is tried again with the next change. */
+  #reserve(revision: number): void {
+    try {
+      this.#options.kept.reserve(revision)
+      this.#reserved = revision
+    } catch (error) {
+      this.#options.unreserved(error)
+    }
   }
 
   #membersOf(channel: string): Member[] {

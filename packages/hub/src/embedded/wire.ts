@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net'
 import { deserialize, serialize } from 'node:v8'
+import { batchHead } from '../batch.ts'
 import type { Batch, Member } from '../bus.ts'
 import type { Put, RecordChange, SessionEntry, StoredRecord, Written } from '../store.ts'
 
 /** What a worker may ask of the primary: arguments and result. */
 export interface Calls {
-  append: { args: [batches: Batch[], freeze: string[]]; result: Member[][] }
   subscribe: { args: [channel: string]; result: undefined }
   unsubscribe: { args: [channel: string]; result: undefined }
   openSession: { args: [entry: SessionEntry]; result: number }
@@ -27,66 +27,153 @@ export interface Calls {
 
 export type CallName = keyof Calls
 
-/** Messages on the Unix socket between a worker and its primary. */
+/** Messages on the Unix socket between a worker and its primary, but for batches. */
 export type PrimaryMessage =
   | { kind: 'admitted'; origin: number; epoch: string }
   | { kind: 'result'; id: number; value?: unknown; error?: string }
-  | { kind: 'batch'; batch: Batch; stamp: number }
   | { kind: 'change'; change: RecordChange }
   | { kind: 'gone'; sessions: string[] }
+  | { kind: 'ended'; origin: number }
 export type WorkerMessage = { kind: 'call'; id: number; name: CallName; args: unknown[] }
 
-/** Sends values over a stream socket: u32 length, then the structured clone of the value. */
-export function send(socket: Socket, message: PrimaryMessage | WorkerMessage): void {
-  const body = serialize(message)
-  const head = Buffer.allocUnsafe(4)
-  head.writeUInt32BE(body.length)
-  socket.cork()
-  socket.write(head)
-  socket.write(body)
-  process.nextTick(uncork, socket)
+/** What may wait in a socket between a worker and its primary before its other end counts as dead, bytes. */
+export const lineBytes = 64 * 1024 * 1024
+
+/** A batch as the primary sees it: for whom it is, and bytes. */
+export interface SealedBatch {
+  channel: string
+  /** Its origin has delivered it to its own members already. */
+  fast: boolean
+  /** As `encodeBatch` made it. */
+  bytes: Buffer
 }
 
-function uncork(socket: Socket): void {
+// Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
+//   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel
+//   batch    stamp u48, channel u8, channel, bytes
+const kinds = { value: 0, append: 1, batch: 2 } as const
+
+/** What arrives, by kind. */
+export interface Inbox<T> {
+  value(message: T): void
+  append?(id: number, batches: SealedBatch[], freeze: string[]): void
+  batch?(channel: string, bytes: Buffer, stamp: number): void
+}
+
+function write(socket: Socket, kind: number, parts: Buffer[]): void {
+  const head = Buffer.allocUnsafe(5)
+  head.writeUInt32BE(parts.reduce((sum, part) => sum + part.length, 1))
+  head[4] = kind
+  const length = parts.reduce((sum, part) => sum + part.length, 5)
+  if (length < 16 * 1024) {
+    socket.write(Buffer.concat([head, ...parts], length))
+    return
+  }
+  socket.cork()
+  socket.write(head)
+  for (const part of parts) socket.write(part)
   socket.uncork()
 }
 
-/** Calls `take` for every value that arrives. */
-export function receive<T>(socket: Socket, take: (message: T) => void): void {
-  let chunks: Buffer[] = []
+/** Sends a value. */
+export function send(socket: Socket, message: PrimaryMessage | WorkerMessage): void {
+  write(socket, kinds.value, [serialize(message)])
+}
+
+/** Sends what a worker appends. */
+export function sendAppend(socket: Socket, id: number, batches: Batch[], freeze: string[]): void {
+  const head = Buffer.allocUnsafe(8)
+  head.writeUInt32BE(id)
+  head.writeUInt16BE(batches.length, 4)
+  head.writeUInt16BE(freeze.length, 6)
+  const parts: Buffer[] = [head]
+  for (const batch of batches) {
+    const channel = Buffer.from(batch.channel, 'latin1')
+    const own = batchHead(batch)
+    const lengths = Buffer.allocUnsafe(6)
+    lengths[0] = channel.length
+    lengths[1] = batch.fast ? 1 : 0
+    lengths.writeUInt32BE(own.length + batch.bytes.length, 2)
+    parts.push(lengths, channel, own, batch.bytes)
+  }
+  for (const channel of freeze) parts.push(Buffer.of(channel.length), Buffer.from(channel, 'latin1'))
+  write(socket, kinds.append, parts)
+}
+
+/** Sends a batch to a worker that subscribed its channel. */
+export function sendBatch(socket: Socket, batch: SealedBatch, stamp: number): void {
+  const head = Buffer.allocUnsafe(7 + batch.channel.length)
+  head.writeUIntBE(stamp, 0, 6)
+  head[6] = batch.channel.length
+  head.write(batch.channel, 7, 'latin1')
+  write(socket, kinds.batch, [head, batch.bytes])
+}
+
+/** Takes messages off a socket. */
+export function receive<T>(socket: Socket, inbox: Inbox<T>): void {
+  let rest: Buffer[] = []
   let have = 0
   let want = 4
-  let inBody = false
   socket.on('data', (chunk: Buffer) => {
-    chunks.push(chunk)
+    rest.push(chunk)
     have += chunk.length
-    while (have >= want) {
-      const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, have)
-      const part = all.subarray(0, want)
-      const rest = all.subarray(want)
-      chunks = rest.length > 0 ? [rest] : []
-      have = rest.length
-      if (inBody) {
-        inBody = false
+    if (have < want) return
+    const all = rest.length === 1 ? chunk : Buffer.concat(rest, have)
+    let at = 0
+    for (;;) {
+      if (all.length - at < 4) {
         want = 4
-        take(revive(deserialize(part)) as T)
-      } else {
-        inBody = true
-        want = part.readUInt32BE(0)
+        break
       }
+      const end = at + 4 + all.readUInt32BE(at)
+      if (end > all.length) {
+        want = end - at
+        break
+      }
+      open(all.subarray(at + 4, end), inbox)
+      at = end
     }
+    rest = at < all.length ? [all.subarray(at)] : []
+    have = all.length - at
   })
+}
+
+function open<T>(message: Buffer, inbox: Inbox<T>): void {
+  const kind = message[0]
+  if (kind === kinds.value) inbox.value(revive(deserialize(message.subarray(1))) as T)
+  else if (kind === kinds.batch) {
+    const end = 8 + message.readUInt8(7)
+    inbox.batch?.(message.toString('latin1', 8, end), message.subarray(end), message.readUIntBE(1, 6))
+  } else if (kind === kinds.append) openAppend(message, inbox)
+}
+
+function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
+  const id = message.readUInt32BE(1)
+  let count = message.readUInt16BE(5)
+  let freezes = message.readUInt16BE(7)
+  const batches: SealedBatch[] = []
+  const freeze: string[] = []
+  let at = 9
+  for (; count > 0; count--) {
+    const start = at + 6 + message.readUInt8(at)
+    const end = start + message.readUInt32BE(at + 2)
+    const channel = message.toString('latin1', at + 6, start)
+    batches.push({ channel, fast: message[at + 1] === 1, bytes: message.subarray(start, end) })
+    at = end
+  }
+  for (; freezes > 0; freezes--) {
+    const end = at + 1 + message.readUInt8(at)
+    freeze.push(message.toString('latin1', at + 1, end))
+    at = end
+  }
+  inbox.append?.(id, batches, freeze)
 }
 
 // The structured clone gives plain byte arrays back; the rest of the hub speaks Buffer.
 function revive(value: unknown): unknown {
-  if (value instanceof Uint8Array && !Buffer.isBuffer(value))
-    return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) value[i] = revive(value[i])
-    return value
-  }
-  if (typeof value === 'object' && value !== null && !Buffer.isBuffer(value)) {
+  if (value instanceof Uint8Array)
+    return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  if (typeof value === 'object' && value !== null) {
     const object = value as Record<string, unknown>
     for (const key of Object.keys(object)) object[key] = revive(object[key])
   }

@@ -16,21 +16,10 @@ export async function hello(session: Session, frame: FrameOf<'hello'>, context: 
   if (session.isClosed) return
   session.identify(identified)
   session.version = frame.version ?? ''
-  const channels = ['all', `client/${identified.subject}`, ...[...groups].map((group) => `group/${group}`)]
   try {
-    await storeCall(
-      Promise.all([...channels, `session/${session.id}`].map((channel) => context.delivery.add(channel, session))),
-    )
-    const entry = { session: session.id, subject: identified.subject, channels }
-    const stamp = await storeCall(context.store.openSession(entry))
-    session.registered = true
-    for (const channel of channels) context.delivery.confirm(channel, session, stamp)
-    for (const group of groups) session.groups.add(group)
-    await recordService(session, context)
+    await enter(session, groups, context)
   } catch (error) {
     session.close('unavailable', error)
-    for (const channel of channels) context.delivery.remove(channel, session)
-    return
   }
   if (session.isClosed) return
   context.log.info(
@@ -43,7 +32,7 @@ export async function hello(session: Session, frame: FrameOf<'hello'>, context: 
     },
     'connected',
   )
-  session.send({
+  session.welcome({
     type: 'welcome',
     session: session.id,
     ticket: session.ticket,
@@ -56,4 +45,20 @@ export async function hello(session: Session, frame: FrameOf<'hello'>, context: 
     done: 0,
     positions: [],
   })
+}
+
+/**
+ * Makes the session known and a member of its channels. It may end at any moment: what is here is removed by its end, and
+ * the store is told of that once it may know of the session.
+ */
+async function enter(session: Session, groups: ReadonlySet<string>, context: Context): Promise<void> {
+  const channels = ['all', `client/${session.subject}`, ...[...groups].map((group) => `group/${group}`)]
+  for (const group of groups) session.groups.add(group)
+  const own = [...channels, `session/${session.id}`]
+  await storeCall(Promise.all(own.map((channel) => context.delivery.add(channel, session))))
+  if (session.isClosed) return
+  session.registered = true
+  const stamp = await storeCall(context.store.openSession({ session: session.id, subject: session.subject, channels }))
+  for (const channel of channels) context.delivery.confirm(channel, session, stamp)
+  if (!session.isClosed) await recordService(session, context)
 }

@@ -22,6 +22,8 @@ export async function join(session: Session, frame: FrameOf<'join'>, context: Co
     } catch (error) {
       session.groups.delete(group)
       context.delivery.remove(channel, session)
+      // Not confirmed is not the same as not done: requests would wait for a member that does not hear them.
+      context.store.leave(session.id, channel).catch(() => undefined)
       throw error
     }
     await recordService(session, context)

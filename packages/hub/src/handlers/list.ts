@@ -4,11 +4,11 @@ import type { Session } from '../session.ts'
 import { snapshotFrames } from '../watches.ts'
 import type { FrameOf } from './frame.ts'
 
-/** All records under a prefix, once. */
-export function list(session: Session, frame: FrameOf<'list'>, context: Context): undefined {
+/** All records under a prefix, once. The session's later frames wait until it has taken the answer. */
+export async function list(session: Session, frame: FrameOf<'list'>, context: Context): Promise<void> {
   checkRead(session, frame.prefix)
   const records = context.replica.list(frame.prefix)
-  for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) session.send(answer)
+  for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) await session.sendPatiently(answer)
 }
 
 /** @throws DamonError `denied` unless one capability covers all that the prefix covers */

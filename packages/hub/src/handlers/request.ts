@@ -1,8 +1,10 @@
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { damonError } from '@damon/protocol/errors'
 import type { MessageFrame, RequestFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from '../context.ts'
 import type { Session } from '../session.ts'
+import { frameInPlace, headroom } from '../ws-frame.ts'
 import { checkDestination, pickMember } from './destination.ts'
 
 /**
@@ -18,17 +20,15 @@ export async function request(session: Session, frame: RequestFrame, context: Co
     throw damonError('limit_reached', `A session has at most ${limits.openRequests} open requests.`)
   const deadline = frame.deadline || limits.defaultDeadlineMs
   const picked = frame.any ? await pickMember(context, frame.to) : undefined
+  if (session.isClosed) return
   const channel = picked ? `session/${picked.session}` : frame.to
 
   context.requests.begin(session, frame.number, deadline, frame.quorum)
   try {
-    context.publisher.publish({
-      channel,
-      frame: (origin, seq) => messageOf(session, frame, deadline, origin, seq),
-      fast: false,
-      sender: session.id,
-      receipt: { to: session, number: frame.number },
-    })
+    const encode = (origin: number, seq: number) =>
+      frameInPlace(encodeHubFrame(messageOf(session, frame, deadline, origin, seq), headroom), 2)
+    const receipt = { to: session, number: frame.number }
+    context.publisher.publish({ channel, kind: 'request', encode, sender: session.id, receipt })
   } catch (error) {
     context.requests.abandon(session.id, frame.number)
     throw error

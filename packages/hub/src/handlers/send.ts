@@ -1,9 +1,13 @@
-import type { MessageFrame, SendFrame } from '@damon/protocol/frames'
+import type { SendFrame } from '@damon/protocol/frames'
 import type { Context } from '../context.ts'
+import { MessageMaker } from '../message.ts'
 import type { Session } from '../session.ts'
 import { checkDestination, pickMember } from './destination.ts'
 
-/** A message: to this worker's members at once, to the bus with this tick, acknowledged when the log has it. */
+/** Makers that one session keeps; addresses and events come from the wire. */
+const rememberedMakers = 256
+
+/** A message: to this worker's members and to the bus with this tick, acknowledged when the log has it. */
 export function send(session: Session, frame: SendFrame, context: Context): Promise<void> | undefined {
   session.count(frame.number)
   checkDestination(session, 'send', frame)
@@ -14,32 +18,23 @@ export function send(session: Session, frame: SendFrame, context: Context): Prom
 }
 
 function publish(session: Session, frame: SendFrame, context: Context, channel: string): void {
-  const encoded = context.publisher.publish({
+  const maker = makerOf(session, frame.to, frame.event)
+  context.publisher.publish({
     channel,
-    frame: (origin, seq) => messageOf(session, frame, origin, seq),
-    fast: true,
+    kind: 'message',
+    encode: (origin, seq) => maker.make(frame, origin, seq),
     sender: session.id,
     receipt: { to: session, number: frame.number },
   })
-  context.delivery.local(channel, encoded)
 }
 
-function messageOf(session: Session, frame: SendFrame, origin: number, seq: number): MessageFrame {
-  return {
-    type: 'message',
-    again: frame.again,
-    any: frame.any,
-    bytes: frame.bytes,
-    late: false,
-    request: false,
-    deadline: 0,
-    origin,
-    seq,
-    number: frame.number,
-    session: session.id,
-    from: session.subject,
-    to: frame.to,
-    event: frame.event,
-    payload: frame.payload,
+function makerOf(session: Session, to: string, event: string): MessageMaker {
+  const name = `${to} ${event}`
+  let maker = session.makers.get(name)
+  if (!maker) {
+    if (session.makers.size >= rememberedMakers) session.makers.clear()
+    maker = new MessageMaker({ session: session.id, from: session.subject, to, event })
+    session.makers.set(name, maker)
   }
+  return maker
 }

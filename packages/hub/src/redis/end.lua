@@ -1,7 +1,7 @@
 -- Ends sessions and workers, and records whose grace is over.
--- KEYS: origins, revision, records, values, suspects, and the prefix of all keys of the hub
--- ARGV: what ('session' | 'origin' | 'sweep'), session or origin, how ('left' | 'lost'), grace (ms)
-local prefix = KEYS[6]
+-- KEYS: origins, revision, records, values, suspects, swept, and the prefix of all keys of the hub
+-- ARGV: what ('session' | 'origin' | 'sweep'), session or origin, how ('left' | 'lost'), grace (ms), late sweep (ms)
+local prefix = KEYS[7]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -51,6 +51,25 @@ local function finish_origin(origin)
     if finish(session, 'lost') then gone[#gone + 1] = session end
   end
   redis.call('DEL', prefix .. 'sessions:' .. origin)
+  redis.call('PUBLISH', prefix .. 'ended', origin)
+end
+
+-- Nobody swept for long: nobody reached Redis, and nobody shall lose by it.
+local function lengthen(by)
+  for _, key in ipairs({ KEYS[1], KEYS[5] }) do
+    for _, name in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, by, name) end
+  end
+end
+
+local function sweep()
+  local last = redis.call('GET', KEYS[6])
+  redis.call('SET', KEYS[6], string.format('%.0f', now))
+  if last and now - last >= tonumber(ARGV[5]) then return lengthen(now - last) end
+  for _, origin in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do finish_origin(origin) end
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now)) do
+    local text = redis.call('HGET', KEYS[3], key)
+    if text then remove(key, cjson.decode(text), 'expired') else redis.call('ZREM', KEYS[5], key) end
+  end
 end
 
 if ARGV[1] == 'session' then
@@ -58,11 +77,7 @@ if ARGV[1] == 'session' then
 elseif ARGV[1] == 'origin' then
   finish_origin(ARGV[2])
 else
-  for _, origin in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do finish_origin(origin) end
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now)) do
-    local text = redis.call('HGET', KEYS[3], key)
-    if text then remove(key, cjson.decode(text), 'expired') else redis.call('ZREM', KEYS[5], key) end
-  end
+  sweep()
 end
 if #gone > 0 then redis.call('PUBLISH', prefix .. 'gone', table.concat(gone, ' ')) end
 return #gone

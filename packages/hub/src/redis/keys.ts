@@ -37,6 +37,10 @@ export class RedisKeys {
   get suspects() {
     return `${this.prefix}suspects`
   }
+  /** When the last sweep was, ms of the server's clock. */
+  get swept() {
+    return `${this.prefix}swept`
+  }
   /** Stream: a worker's log, one entry per tick, id = its last number. */
   log(origin: number) {
     return `${this.prefix}log:${origin}`
@@ -72,5 +76,9 @@ export class RedisKeys {
   /** Pub/sub: sessions that ended. */
   get gone() {
     return `${this.prefix}gone`
+  }
+  /** Pub/sub: numbers of workers that ended. */
+  get ended() {
+    return `${this.prefix}ended`
   }
 }

@@ -1,0 +1,85 @@
+import type { Redis } from 'ioredis'
+import { connectTo } from './client.ts'
+
+/** Channels of one SUBSCRIBE when all are subscribed anew. */
+const perCommand = 512
+
+/** The connection on which everything arrives. It subscribes again by itself, and says when that is done. */
+export class RedisSubscriber {
+  readonly #redis: Redis
+  readonly #changed: () => void
+  readonly #wanted = new Set<string>()
+  /** Counts connections: what an earlier one still has to say does not concern this one. */
+  #connection = 0
+  #complete = false
+
+  constructor(options: {
+    url: string
+    message: (channel: string, message: Buffer) => void
+    /** Called when `complete` may have changed. */
+    changed: () => void
+  }) {
+    this.#changed = options.changed
+    this.#redis = connectTo(options.url, 'damon-hub-subscriber')
+    this.#redis.on('messageBuffer', (name: Buffer, message: Buffer) => options.message(name.toString(), message))
+    this.#redis.on('ready', () => this.#restore())
+    this.#redis.on('close', () => {
+      this.#connection++
+      this.#set(false)
+    })
+  }
+
+  /** Whether everything subscribed arrives. */
+  get complete(): boolean {
+    return this.#complete
+  }
+
+  /** Rejects when Redis cannot be reached. */
+  async connect(): Promise<void> {
+    await this.#redis.connect()
+  }
+
+  /** Resolves when every later message will arrive. Rejects when that is not confirmed within a second. */
+  async subscribe(channel: string): Promise<void> {
+    this.#wanted.add(channel)
+    try {
+      await this.#redis.subscribe(channel)
+    } catch (error) {
+      this.unsubscribe(channel)
+      throw error
+    }
+  }
+
+  unsubscribe(channel: string): void {
+    this.#wanted.delete(channel)
+    this.#redis.unsubscribe(channel).catch(() => undefined)
+  }
+
+  /** Rejects unless messages would arrive now. */
+  async probe(): Promise<void> {
+    if (!this.#complete) throw new Error('The subscriptions are not restored yet.')
+    await this.#redis.ping()
+  }
+
+  close(): void {
+    this.#redis.disconnect()
+  }
+
+  async #restore(): Promise<void> {
+    const connection = this.#connection
+    const channels = [...this.#wanted]
+    try {
+      for (let i = 0; i < channels.length; i += perCommand)
+        await this.#redis.subscribe(...channels.slice(i, i + perCommand))
+      if (connection === this.#connection) this.#set(true)
+    } catch {
+      // Not all could be subscribed: once more, on another connection.
+      if (connection === this.#connection) this.#redis.disconnect(true)
+    }
+  }
+
+  #set(complete: boolean): void {
+    this.#complete = complete
+    this.#changed()
+  }
+}

@@ -1,0 +1,42 @@
+import type { MessageFrame } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
+
+/** How long after its deadline an answer is still passed on, to be counted as late there, ms. */
+const graceMs = 1_000
+
+/** Requests that one session was given and has not answered: only to these it may speak. */
+export class Unanswered {
+  /** Until when, monotonic ms, oldest first. */
+  readonly #until = new Map<string, number>()
+
+  get size(): number {
+    return this.#until.size
+  }
+
+  /** It was given a request; beyond the limit the oldest is forgotten. */
+  add(frame: MessageFrame, now: number): void {
+    this.#until.set(name(frame.session, frame.number), now + frame.deadline + graceMs)
+    if (this.#until.size <= limits.unansweredRequests) return
+    const [oldest] = this.#until.keys()
+    if (oldest !== undefined) this.#until.delete(oldest)
+  }
+
+  /** Whether the request of that session waits for it. */
+  has(session: string, request: number): boolean {
+    return this.#until.has(name(session, request))
+  }
+
+  /** It gives its final word; false: nothing waits for that. */
+  settle(session: string, request: number): boolean {
+    return this.#until.delete(name(session, request))
+  }
+
+  /** Forgets what is past its time. */
+  expire(now: number): void {
+    for (const [key, until] of this.#until) if (until < now) this.#until.delete(key)
+  }
+}
+
+function name(session: string, request: number): string {
+  return `${session}/${request}`
+}

@@ -1,0 +1,231 @@
+import { limits } from '@damon/protocol/limits'
+import { Registry } from 'prom-client'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { createMetrics } from '../src/metrics.ts'
+import { type Publication, Publisher, type Sender } from '../src/publisher.ts'
+import { Tick } from '../src/tick.ts'
+import { messageFrame, position, unwire, wire } from './frames.ts'
+import { type ManualBus, manualBus, turn } from './manual-bus.ts'
+
+let bus: ManualBus
+let told: string[]
+let local: string[]
+let fenced: number
+let clear: boolean
+let publisher: Publisher
+
+const sender = (name: string): Sender => ({
+  acknowledge: (number, origin, seq) => void told.push(`${name} ack ${number} at ${origin}/${seq}`),
+  refuse: (number, error) => void told.push(`${name} refused ${number} ${(error as { code: string }).code}`),
+})
+const a = sender('a')
+
+beforeEach(() => {
+  bus = manualBus(7)
+  told = []
+  local = []
+  fenced = 0
+  clear = true
+  publisher = new Publisher({
+    bus,
+    members: {
+      isClear: () => clear,
+      has: (channel) => channel !== 'group/nobody',
+      local: ({ channel, kind, bytes }) => void local.push([channel, kind, ...unwire(bytes).map(position)].join(' ')),
+      expect: (channel, seq) => void local.push(`${channel} expects ${seq}`),
+      unconfirmed: (channel, seq) => void local.push(`${channel} lost ${seq}`),
+    },
+    tick: new Tick(),
+    metrics: createMetrics(new Registry()),
+    fenced: () => fenced++,
+  })
+})
+
+function publish(channel: string, more: Partial<Publication> & { size?: number } = {}): Buffer {
+  const payload = new Uint8Array(more.size ?? 0)
+  return publisher.publish({
+    channel,
+    encode: (origin, seq) => wire(messageFrame({ origin, seq, payload })),
+    kind: 'message',
+    sender: 's',
+    ...more,
+  })
+}
+const appended = (index: number) =>
+  bus.appends[index]?.batches.map(({ channel, prev, bytes }) => [channel, prev, ...unwire(bytes).map(position)])
+async function confirmAll(): Promise<void> {
+  for (let i = 0; i < bus.appends.length; i++) {
+    bus.appends[i]?.confirm()
+    await turn()
+  }
+}
+
+describe('positions', () => {
+  it('rise by one with each frame and name its origin', () => {
+    const frames = ['group/a', 'group/b', 'group/a'].flatMap((channel) => unwire(publish(channel)))
+    expect(frames.map(position)).toEqual(['7/1', '7/2', '7/3'])
+  })
+
+  it('have their predecessor on the channel, over ticks and channels', async () => {
+    for (const sender of ['x', 'y']) publish('group/a', { sender })
+    publish('group/b', { sender: 'z' })
+    await turn()
+    bus.appends[0]?.confirm()
+    publish('group/a')
+    await turn()
+    expect(appended(0)).toEqual([
+      ['group/a', 0, '7/1', '7/2'],
+      ['group/b', 0, '7/3'],
+    ])
+    expect(appended(1)).toEqual([['group/a', 2, '7/4']])
+  })
+})
+
+describe('an append', () => {
+  it('is one for a tick, however much was dispatched in it', async () => {
+    for (let i = 0; i < 100; i++) publish(`group/g${i % 10}`, { sender: `s${i}` })
+    await turn()
+    expect(bus.appends).toHaveLength(1)
+    expect(appended(0)).toHaveLength(10)
+  })
+
+  it('is under way alone: what comes meanwhile goes with the next', async () => {
+    publish('group/a')
+    await turn()
+    for (let i = 0; i < 5; i++) {
+      publish('group/a')
+      await turn()
+    }
+    expect(bus.appends).toHaveLength(1)
+    bus.appends[0]?.confirm()
+    await turn()
+    expect(appended(1)).toEqual([['group/a', 1, '7/2', '7/3', '7/4', '7/5', '7/6']])
+  })
+
+  it("never lets a frame overtake its sender's earlier frame on another channel", async () => {
+    publish('group/a', { sender: 'x' })
+    publish('group/b', { sender: 'y' })
+    publish('group/a', { sender: 'y' })
+    publish('group/b', { sender: 'x' })
+    await turn()
+    expect(appended(0)).toEqual([
+      ['group/a', 0, '7/1'],
+      ['group/b', 0, '7/2', '7/4'],
+      ['group/a', 1, '7/3'],
+    ])
+    expect(local).toEqual(['group/a message 7/1', 'group/b message 7/2 7/4', 'group/a message 7/3'])
+  })
+
+  it('holds one kind in each batch', async () => {
+    publish('group/a')
+    publish('group/a', { kind: 'request' })
+    publish('group/a')
+    await turn()
+    expect(bus.appends[0]?.batches.map(({ kind, fast, prev, first }) => [kind, fast, prev, first])).toEqual([
+      ['message', true, 0, 1],
+      ['request', false, 1, 2],
+      ['message', true, 2, 3],
+    ])
+  })
+
+  it('that grows beyond what a script takes is cut, in order', async () => {
+    for (let i = 0; i < 2_500; i++) publish(`group/g${i}`)
+    await turn()
+    await confirmAll()
+    expect(bus.appends.map(({ batches }) => batches.length)).toEqual([1_000, 1_000, 500])
+  })
+
+  it('freezes the members of a channel together with the frame before', async () => {
+    for (let i = 0; i < 1_000; i++) publish(`group/g${i}`)
+    publish('group/asked', { kind: 'request' })
+    const frozen = publisher.freeze('group/asked')
+    await turn()
+    bus.appends[0]?.confirm()
+    await turn()
+    expect(bus.appends[1]).toMatchObject({ batches: [{ channel: 'group/asked' }], freeze: ['group/asked'] })
+    bus.appends[1]?.confirm([[{ session: 's', subject: 'bot/b' }]])
+    expect(await frozen).toEqual([{ session: 's', subject: 'bot/b' }])
+  })
+})
+
+describe('a receipt', () => {
+  it('is one acknowledgement per sender and append, after that is confirmed', async () => {
+    for (const number of [1, 2, 3]) publish('group/a', { receipt: { to: a, number } })
+    publish('group/a', { receipt: { to: sender('b'), number: 9 }, sender: 'b' })
+    await turn()
+    expect(told).toEqual([])
+    bus.appends[0]?.confirm()
+    await turn()
+    expect(told).toEqual(['a ack 3 at 7/3', 'b ack 9 at 7/4'])
+  })
+
+  it('is a refusal for each frame when the append is not confirmed, also of those that waited behind it', async () => {
+    for (const number of [1, 2]) publish('group/a', { receipt: { to: a, number } })
+    await turn()
+    publish('group/a', { receipt: { to: a, number: 3 } })
+    const frozen = publisher.freeze('group/a').catch((error) => error.code)
+    await turn()
+    bus.appends[0]?.fail()
+    expect(await frozen).toBe('unavailable')
+    expect(told).toEqual([1, 2, 3].map((number) => `a refused ${number} unavailable`))
+    expect([publisher.waiting, bus.appends.length, fenced]).toEqual([0, 1, 0])
+    publish('group/a', { receipt: { to: a, number: 4 } })
+    await turn()
+    bus.appends[1]?.confirm()
+    await turn()
+    expect(told.at(-1)).toBe('a ack 4 at 7/4')
+    expect(appended(1)).toEqual([['group/a', 3, '7/4']])
+  })
+
+  it('is a refusal at once while too much waits for the bus, and not afterwards', async () => {
+    const send = (number: number) => publish('all', { receipt: { to: a, number }, size: 1024 * 1024 })
+    for (let number = 1; publisher.waiting <= limits.appendBytes; number++) send(number)
+    expect(() => send(99)).toThrowError(expect.objectContaining({ code: 'unavailable' }))
+    // The hub's own words have nobody to be refused to.
+    expect(() => publish('all', { kind: 'answer' })).not.toThrow()
+    await turn()
+    await confirmAll()
+    expect(publisher.waiting).toBe(0)
+    expect(() => send(100)).not.toThrow()
+    await turn()
+  })
+})
+
+describe("this worker's members", () => {
+  it('get messages with the tick, but not while one for them is on its way by the bus', async () => {
+    publish('group/a')
+    publish('group/nobody')
+    publish('group/a', { kind: 'request' })
+    clear = false
+    publish('group/a')
+    await turn()
+    expect(local).toEqual(['group/a expects 3', 'group/a expects 4', 'group/a message 7/1'])
+  })
+
+  it('get what the bus did not take after all, but for requests', async () => {
+    clear = false
+    publish('group/a')
+    publish('session/s', { kind: 'answer' })
+    publish('group/b', { kind: 'request' })
+    await turn()
+    local.length = 0
+    bus.appends[0]?.fail()
+    await turn()
+    expect(local).toEqual([
+      'group/a lost 1',
+      'group/a message 7/1',
+      'session/s lost 2',
+      'session/s answer 7/2',
+      'group/b lost 3',
+    ])
+  })
+})
+
+it('says that it is fenced when the bus says so', async () => {
+  publish('group/a', { receipt: { to: a, number: 1 } })
+  await turn()
+  bus.appends[0]?.fail('fenced')
+  await turn()
+  expect(fenced).toBe(1)
+  expect(told).toEqual(['a refused 1 unavailable'])
+})

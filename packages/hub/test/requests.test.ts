@@ -1,0 +1,246 @@
+import fc from 'fast-check'
+import { Registry } from 'prom-client'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Member } from '../src/bus.ts'
+import { createMetrics } from '../src/metrics.ts'
+import type { Publication } from '../src/publisher.ts'
+import { Requests } from '../src/requests.ts'
+import { WireFrame } from '../src/wire-run.ts'
+import { verdictFrame, wire } from './frames.ts'
+
+const asker = '00000000000000aa'
+const receivers = ['b', 'c', 'd'].map((name) => ({ session: name.padStart(16, '0'), subject: `bot/${name}` }))
+const [b, c, d] = receivers as [Member, Member, Member]
+
+let registry: Registry
+let requests: Requests
+/** What the requester heard, in order. */
+let heard: string[]
+/** The hub's own verdicts on their way through the log. */
+let log: WireFrame[]
+let seq = 0
+
+const metric = async (name: string) => registry.getSingleMetricAsString(name)
+
+function begin(quorum = 0, deadline = 5_000): void {
+  const requester = {
+    id: asker,
+    counts: ({ frame }: WireFrame) => {
+      if (frame.type === 'part') heard.push(`${frame.from} part`)
+      if (frame.type === 'verdict') heard.push(`${frame.from} ${frame.verdict}`)
+    },
+    settled: (_: number, tally: Record<string, number>) => void heard.push(`settled ${JSON.stringify(tally)}`),
+  }
+  requests.begin(requester, 1, deadline, quorum)
+}
+function reply({ session, subject }: Member, verdict: 'answered' | 'failed' = 'answered', request = 1): void {
+  const frame = verdictFrame({ session, from: subject, verdict, request, seq: ++seq })
+  requests.arrive(asker, new WireFrame(wire(frame)))
+}
+/** The log brings what the hub said, in order; so it does when the log refused it. */
+function flow(): void {
+  for (const said of log.splice(0)) requests.arrive(asker, said)
+}
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  heard = []
+  log = []
+  registry = new Registry()
+  requests = new Requests({
+    metrics: createMetrics(registry),
+    publisher: {
+      publish(publication: Publication) {
+        const bytes = publication.encode(7, ++seq)
+        log.push(new WireFrame(bytes))
+        return bytes
+      },
+    },
+  })
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('a request', () => {
+  it('settles with the verdict of the last receiver', () => {
+    begin()
+    requests.freeze(asker, 1, receivers)
+    reply(b)
+    reply(c, 'failed')
+    expect(heard).toEqual(['bot/b answered', 'bot/c failed'])
+    reply(d)
+    expect(heard.slice(2)).toEqual(['bot/d answered', 'settled {"answered":2,"failed":1}'])
+    expect([requests.size, requests.awaited(), vi.getTimerCount()]).toEqual([0, [], 0])
+  })
+
+  it('to nobody settles as soon as that is known', () => {
+    begin()
+    requests.freeze(asker, 1, [])
+    expect(heard).toEqual(['settled {}'])
+  })
+
+  it('takes verdicts that came before its receivers were known, and settles once', () => {
+    begin()
+    for (const member of receivers) reply(member)
+    expect(heard).toEqual([])
+    requests.freeze(asker, 1, receivers)
+    expect(heard.slice(3)).toEqual(['settled {"answered":3}'])
+  })
+
+  it('knows of receivers that ended before it knew of them', () => {
+    begin()
+    requests.gone([b.session, 'ffffffffffffffff'])
+    requests.freeze(asker, 1, [b])
+    flow()
+    expect(heard).toEqual(['bot/b disconnected', 'settled {"disconnected":1}'])
+  })
+
+  it('whose deadline has come has a verdict on each receiver', () => {
+    begin(0, 5_000)
+    requests.freeze(asker, 1, receivers)
+    reply(c)
+    vi.advanceTimersByTime(5_000)
+    flow()
+    expect(heard).toEqual(['bot/c answered', 'bot/b timed_out', 'bot/d timed_out', expect.stringMatching('settled')])
+  })
+
+  it('settles though the bus loses what the hub says', () => {
+    begin(0, 5_000)
+    requests.freeze(asker, 1, [b, c])
+    requests.gone([b.session])
+    log.length = 0
+    vi.advanceTimersByTime(5_000)
+    log.length = 0
+    expect(heard).toEqual([])
+    vi.advanceTimersByTime(2_000)
+    expect(heard).toEqual(['bot/b disconnected', 'bot/c timed_out', 'settled {"disconnected":1,"timed_out":1}'])
+  })
+
+  it('of a requester that ended is forgotten, with all that waits for it', async () => {
+    begin()
+    requests.freeze(asker, 1, receivers)
+    requests.endSession(asker)
+    reply(b)
+    requests.gone([c.session])
+    vi.runAllTimers()
+    expect([heard, log, requests.size, requests.awaited()]).toEqual([[], [], 0, []])
+    expect(await metric('damon_hub_late_replies_total')).toContain(' 1')
+  })
+
+  it('that was never on the bus is forgotten', () => {
+    begin()
+    requests.abandon(asker, 1)
+    requests.freeze(asker, 1, receivers)
+    expect([heard, requests.size, requests.count(asker), vi.getTimerCount()]).toEqual([[], 0, 0, 0])
+  })
+})
+
+describe('the first verdict on a receiver', () => {
+  it('counts, and a later one of its own does not', async () => {
+    begin()
+    requests.freeze(asker, 1, [b, c])
+    reply(b)
+    reply(b, 'failed')
+    expect(heard).toEqual(['bot/b answered'])
+    expect(await metric('damon_hub_late_replies_total')).toContain(' 1')
+  })
+
+  it("in the log counts, be it the receiver's or the hub's", () => {
+    begin()
+    requests.freeze(asker, 1, [b, c])
+    requests.gone([b.session, c.session])
+    reply(b)
+    flow()
+    reply(c)
+    expect(heard).toEqual(['bot/b answered', 'bot/c disconnected', 'settled {"answered":1,"disconnected":1}'])
+  })
+
+  it('of somebody who was not asked counts for nothing', () => {
+    begin()
+    requests.freeze(asker, 1, [b])
+    reply(d)
+    expect(heard).toEqual([])
+  })
+})
+
+it('a part is passed on until the verdict, and settles nothing', () => {
+  begin()
+  requests.freeze(asker, 1, [b])
+  const { verdict, code, ...rest } = verdictFrame({ session: b.session, from: b.subject, seq: ++seq })
+  const part = new WireFrame(wire({ ...rest, type: 'part' }))
+  requests.arrive(asker, part)
+  reply(b)
+  requests.arrive(asker, part)
+  expect(heard).toEqual(['bot/b part', 'bot/b answered', 'settled {"answered":1}'])
+})
+
+it('a quorum makes the rest not needed, but for an answer that was in the log before', () => {
+  begin(1)
+  requests.freeze(asker, 1, receivers)
+  reply(b, 'failed')
+  reply(c)
+  reply(d)
+  flow()
+  expect(heard.slice(0, 3)).toEqual(['bot/b failed', 'bot/c answered', 'bot/d answered'])
+  begin(1)
+  requests.freeze(asker, 1, receivers)
+  reply(c)
+  flow()
+  expect(heard.slice(4)).toEqual([
+    'bot/c answered',
+    'bot/b not_needed',
+    'bot/d not_needed',
+    'settled {"answered":1,"not_needed":2}',
+  ])
+})
+
+it('a cancelled request has not_needed for those that have not answered', () => {
+  begin()
+  requests.freeze(asker, 1, receivers)
+  reply(b)
+  requests.cancel(asker, 1)
+  requests.cancel(asker, 2)
+  flow()
+  expect(heard.slice(1)).toEqual(['bot/c not_needed', 'bot/d not_needed', expect.stringMatching('settled')])
+})
+
+it('whatever happens in whatever order, there is one verdict per receiver, and then it settles', () => {
+  const step = fc.oneof(
+    fc.record({ kind: fc.constantFrom('reply', 'gone', 'absent'), who: fc.nat(7) }),
+    fc.record({ kind: fc.constantFrom('freeze', 'flow', 'lose', 'cancel', 'wait'), who: fc.constant(0) }),
+  )
+  const everybody = Array.from({ length: 8 }, (_, i) => ({ session: `${i}`.padStart(16, '0'), subject: `bot/r${i}` }))
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), fc.nat(8), fc.nat(3), (steps, count, quorum) => {
+      heard = []
+      log = []
+      const frozen = everybody.slice(0, count)
+      begin(quorum, 5_000)
+      let isFrozen = false
+      const freeze = () => {
+        if (!isFrozen) requests.freeze(asker, 1, frozen)
+        isFrozen = true
+      }
+      const does: Record<string, (who: Member) => void> = {
+        freeze,
+        flow,
+        reply: (who) => reply(who),
+        gone: ({ session }) => requests.gone([session]),
+        absent: ({ session }) => requests.gone([session]),
+        lose: () => void log.shift(),
+        cancel: () => requests.cancel(asker, 1),
+        wait: () => vi.advanceTimersByTime(1_000),
+      }
+      for (const { kind, who } of steps) does[kind]?.(everybody[who] as Member)
+      freeze()
+      vi.runAllTimers()
+      flow()
+      const verdicts = heard.slice(0, -1).map((line) => line.split(' ')[0])
+      expect(heard.at(-1)).toMatch('settled')
+      expect(verdicts.toSorted()).toEqual(frozen.map(({ subject }) => subject))
+      expect([requests.size, requests.awaited(), vi.getTimerCount()]).toEqual([0, [], 0])
+    }),
+    { numRuns: 500 },
+  )
+})

@@ -1,0 +1,191 @@
+import type { HubControlFrame, HubFrame } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
+import { createLogger } from '@damon/runtime/logger'
+import { Registry } from 'prom-client'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { createMetrics } from '../src/metrics.ts'
+import { Replica } from '../src/replica.ts'
+import type { StoredRecord } from '../src/store.ts'
+import { type Watcher, Watches } from '../src/watches.ts'
+
+type RecordsFrame = Extract<HubControlFrame, { type: 'records' }>
+
+const log = createLogger({ service: 'test', level: 'silent' })
+let replica: Replica
+let watches: Watches
+let revision: number
+
+beforeEach(async () => {
+  replica = new Replica({ log, metrics: createMetrics(new Registry()) })
+  await replica.start({ snapshot: async () => ({ revision: 0, records: [] }) })
+  watches = new Watches(replica)
+  revision = 0
+})
+
+function put(key: string, value: string | Buffer = 'x', state: StoredRecord['state'] = 'live'): void {
+  revision++
+  const record = { key, value: Buffer.from(value), revision, generation: revision, leased: true, state }
+  replica.take({ change: state === 'suspect' ? 'suspect' : 'put', record })
+}
+function drop(key: string, reason: string): void {
+  replica.take({ change: 'drop', key, revision: ++revision, reason })
+}
+
+/** A watcher that takes so many frames, and what it makes of them, as a client would. */
+function watcher(room = Number.POSITIVE_INFINITY) {
+  const frames: RecordsFrame[] = []
+  const view = new Map<string, string>()
+  const made: Watcher & { room: number; frames: RecordsFrame[]; view: Map<string, string> } = {
+    room,
+    frames,
+    view,
+    offer(frame: HubFrame) {
+      if (made.room === 0) return false
+      made.room--
+      const records = frame as RecordsFrame
+      frames.push(records)
+      if (records.reset) view.clear()
+      let at = 0
+      for (const { key, change, size } of records.entries) {
+        if (change === 'drop') view.delete(key)
+        else view.set(key, Buffer.from(records.payload?.subarray(at, at + size) ?? []).toString())
+        at += size
+      }
+      return true
+    },
+  }
+  return made
+}
+const entries = ({ entries }: RecordsFrame) => entries.map(({ key, change, reason }) => [key, change, reason])
+
+it('begins with a snapshot of its prefix, then tells every change under it', () => {
+  put('node/a', '1')
+  put('node/b', '2', 'suspect')
+  put('other', '3')
+  const one = watcher()
+  watches.add(one, 9, 'node/')
+  put('node/a', '4')
+  put('other', '5')
+  drop('node/b', 'over')
+  expect(
+    one.frames.map(({ id, snapshot, reset, more, revision }) => ({ id, snapshot, reset, more, revision })),
+  ).toEqual([
+    { id: 9, snapshot: true, reset: true, more: false, revision: 3 },
+    { id: 9, snapshot: false, reset: false, more: false, revision: 4 },
+    { id: 9, snapshot: false, reset: false, more: false, revision: 6 },
+  ])
+  expect(one.frames.map(entries)).toEqual([
+    [
+      ['node/a', 'put', undefined],
+      ['node/b', 'suspect', undefined],
+    ],
+    [['node/a', 'put', undefined]],
+    [['node/b', 'drop', 'over']],
+  ])
+  expect([...one.view]).toEqual([['node/a', '4']])
+})
+
+it('of nothing is a snapshot of nothing', () => {
+  const one = watcher()
+  watches.add(one, 1, 'node/')
+  expect(one.frames).toMatchObject([{ snapshot: true, reset: true, more: false, entries: [] }])
+})
+
+it('ends with unwatch and with its session, which may have several', () => {
+  const one = watcher()
+  watches.add(one, 1, 'a/')
+  watches.add(one, 2, 'b/')
+  expect([watches.count(one), watches.has(one, 1), watches.has(one, 3)]).toEqual([2, true, false])
+  watches.remove(one, 1)
+  put('a/x')
+  put('b/x')
+  expect(one.frames.map(({ id }) => id)).toEqual([1, 2, 2])
+  watches.removeAll(one)
+  put('b/x')
+  expect([one.frames.length, watches.count(one)]).toEqual([3, 0])
+})
+
+it('ends when the rights no longer cover its prefix', () => {
+  const one = watcher()
+  watches.add(one, 1, 'a/')
+  watches.add(one, 2, 'b/')
+  expect(watches.recheck(one, (prefix) => prefix === 'b/').map(({ id }) => id)).toEqual([1])
+  expect(watches.has(one, 1)).toBe(false)
+})
+
+describe('a large snapshot', () => {
+  beforeEach(() => {
+    for (let i = 0; i < 600; i++) put(`node/n${i}`, String(i))
+  })
+
+  it('comes in frames of few entries, `more` on all but the last', () => {
+    const one = watcher()
+    watches.add(one, 1, 'node/')
+    expect(one.frames.map(({ entries, reset, more }) => [entries.length, reset, more])).toEqual([
+      [limits.recordsPerFrame, true, true],
+      [limits.recordsPerFrame, false, true],
+      [600 - 2 * limits.recordsPerFrame, false, false],
+    ])
+    expect(one.view.size).toBe(600)
+  })
+
+  it('and of few bytes', () => {
+    for (let i = 0; i < 9; i++) put(`large/l${i}`, Buffer.alloc(limits.recordBytes))
+    const one = watcher()
+    watches.add(one, 1, 'large/')
+    expect(one.frames.length).toBeGreaterThan(2)
+    for (const { payload } of one.frames) expect(payload?.length).toBeLessThanOrEqual(limits.frameBytes)
+  })
+
+  it('is continued, not begun anew, when a slow session takes frames again', () => {
+    const slow = watcher(1)
+    watches.add(slow, 1, 'node/')
+    for (let i = 0; i < 3; i++) {
+      put('node/n1', `changed ${i}`)
+      slow.room = 1
+      watches.drained(slow)
+    }
+    expect(slow.frames.map(({ snapshot, more }) => [snapshot, more])).toEqual([
+      [true, true],
+      [true, true],
+      [true, false],
+      [false, false],
+    ])
+    expect(slow.view.get('node/n1')).toBe('changed 2')
+    expect(slow.frames.filter(({ reset }) => reset)).toHaveLength(1)
+  })
+})
+
+describe('a slow watcher', () => {
+  it('gets of each record only what it is when the session takes frames again, in the order of revisions', () => {
+    const slow = watcher()
+    watches.add(slow, 1, '')
+    slow.room = 1
+    put('a', '1')
+    put('b', '1')
+    for (let i = 2; i < 9; i++) put('a', String(i))
+    put('c', '1')
+    drop('c', 'over')
+    slow.room = 100
+    watches.drained(slow)
+    put('d', '1')
+    expect(slow.frames.slice(1).flatMap(entries)).toEqual([
+      ['a', 'put', undefined],
+      ['b', 'put', undefined],
+      ['a', 'put', undefined],
+      ['c', 'drop', 'over'],
+      ['d', 'put', undefined],
+    ])
+    const revisions = slow.frames.map(({ revision }) => revision)
+    expect(revisions).toEqual(revisions.toSorted((x, y) => x - y))
+    expect(Object.fromEntries(slow.view)).toEqual({ a: '8', b: '1', d: '1' })
+  })
+
+  it('costs the others nothing', () => {
+    const [slow, quick] = [watcher(1), watcher()]
+    watches.add(slow, 1, '')
+    watches.add(quick, 1, '')
+    for (let i = 0; i < 50; i++) put('a', String(i))
+    expect([slow.frames.length, quick.frames.length]).toEqual([1, 51])
+  })
+})

@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { familyOf, rssKiB } from '../processes.ts'
+import { type Measured, type Task, type Work, warmConnections } from '../work.ts'
+import { Crowd } from './crowd.ts'
+import { Meter } from './meter.ts'
+
+/** Looks at memory this often until it no longer falls, ms. */
+const lookMs = 1_000
+/** Memory that falls by less than this share in three looks is at rest. */
+const restShare = 0.005
+const longestRestMs = 20_000
+
+/** Clients that come all at once: how many the server lets in each second, and what each costs. */
+export async function arrivals(task: Task, work: Extract<Work, { kind: 'connect' }>): Promise<Measured> {
+  using crowd = new Crowd(task)
+  await crowd.dial(task.passes.slice(0, warmConnections), { abreast: work.abreast })
+  const meter = new Meter(task.pids)
+  await crowd.dial(task.passes.slice(warmConnections), { abreast: work.abreast })
+  const measured = meter.read(work.connections)
+  return { ...measured, connectionsPerSecond: (work.connections * 1_000) / measured.ms }
+}
+
+/** Clients that are there and do nothing but live: the server's memory for each, once it has come to rest. */
+export async function idle(task: Task, work: Extract<Work, { kind: 'idle' }>): Promise<Measured> {
+  using crowd = new Crowd(task)
+  await crowd.dial(task.passes.slice(0, warmConnections))
+  const server = familyOf(task.pids)
+  const before = await atRest(crowd, server)
+  await crowd.dial(task.passes.slice(warmConnections))
+  const meter = new Meter(task.pids)
+  const after = await atRest(crowd, server)
+  return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024 }
+}
+
+/** KiB, when the rubbish of what was before is gone. */
+async function atRest(crowd: Crowd, pids: number[]): Promise<number> {
+  const looks = [rssKiB(pids)]
+  for (const began = performance.now(); performance.now() - began < longestRestMs; ) {
+    await crowd.or(sleep(lookMs))
+    looks.push(rssKiB(pids))
+    const earlier = looks.at(-4)
+    if (earlier !== undefined && (looks.at(-1) ?? 0) > earlier * (1 - restShare)) break
+  }
+  return looks.at(-1) ?? Number.NaN
+}

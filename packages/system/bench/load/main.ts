@@ -1,0 +1,38 @@
+import type { Measured, Task } from '../work.ts'
+import { arrivals, idle } from './arrivals.ts'
+import { flow } from './flow.ts'
+import { paced, stuckReader } from './paced.ts'
+import { requests } from './requests.ts'
+
+/** What the load generator tells its parent, once. */
+export type Outcome = { measured: Measured } | { error: string }
+
+function perform(task: Task): Promise<Measured> {
+  const { work } = task
+  switch (work.kind) {
+    case 'groups':
+    case 'direct':
+      return flow(task, work)
+    case 'paced':
+      return paced(task, work)
+    case 'stuck-reader':
+      return stuckReader(task, work)
+    case 'request':
+      return requests(task, work)
+    case 'connect':
+      return arrivals(task, work)
+    case 'idle':
+      return idle(task, work)
+  }
+}
+
+async function tellOutcome(task: Task): Promise<void> {
+  const outcome: Outcome = await perform(task).then(
+    (measured) => ({ measured }),
+    (error) => ({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+  )
+  process.send?.(outcome, () => process.exit(0))
+}
+
+process.once('message', (task: Task) => void tellOutcome(task))
+process.once('disconnect', () => process.exit(1))

@@ -1,0 +1,50 @@
+import type { Bar, Question } from './question.ts'
+import type { Round } from './run.ts'
+
+/** Of several rounds. */
+export interface Spread {
+  median: number
+  min: number
+  max: number
+}
+
+/** What a question's rounds come to. */
+export interface Summary {
+  figures: { name: string; title: string; unit: string; lines: { label: string; spread: Spread; ratio?: Spread }[] }[]
+  bars: (Bar & { is: Spread; met: boolean })[]
+}
+
+/** The middle one of these numbers, or the mean of the two in the middle. */
+export function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
+}
+
+/** Medians, and ratios to the question's first line: each within its round, so that a slow round is slow for both. */
+export function summarise(question: Question, rounds: readonly Round[]): Summary {
+  const values = (label: string, figure: string) => rounds.map((round) => round[label]?.[figure] ?? Number.NaN)
+  const ratios = (figure: string, of: string, to: string) => {
+    const below = values(to, figure)
+    return spreadOf(values(of, figure).map((value, index) => value / (below[index] ?? Number.NaN)))
+  }
+  const [first] = question.cells
+  return {
+    figures: question.figures.map((figure) => ({
+      ...figure,
+      lines: question.cells.map(({ label }) => ({
+        label,
+        spread: spreadOf(values(label, figure.name)),
+        ...(first && first.label !== label && { ratio: ratios(figure.name, first.label, label) }),
+      })),
+    })),
+    bars: question.bars.map((bar) => {
+      const is = bar.to === undefined ? spreadOf(values(bar.of, bar.figure)) : ratios(bar.figure, bar.of, bar.to)
+      return { ...bar, is, met: is.median <= bar.most }
+    }),
+  }
+}
+
+function spreadOf(numbers: readonly number[]): Spread {
+  return { median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers) }
+}
