@@ -50,6 +50,8 @@ export class Delivery {
   #wake = Promise.withResolvers<void>()
   #lastVersion = 0
   readonly #versions = new Map<string, number>()
+  /** What envelopes say of themselves, read once. */
+  readonly #read = new WeakMap<object, Delivered | undefined>()
   /** What this process has put last, by key. */
   readonly #put = new Map<string, Delivered>()
   #stages: ReaderStage[] = []
@@ -109,7 +111,7 @@ export class Delivery {
   async #reconcile(): Promise<unknown[]> {
     const { registry, metrics } = this.#options
     const readers = await registry.judge(this.#readers.entries)
-    const present = new Map([...this.#envelopes.entries].map(([key, { value }]) => [key, readDelivered(value)]))
+    const present = new Map([...this.#envelopes.entries].map(([key, { value }]) => [key, this.#lies(value)]))
     for (const delivered of present.values()) this.#lastVersion = Math.max(this.#lastVersion, delivered?.version ?? 0)
     const turnstile = new Turnstile(parallelPuts)
     const steps: Promise<void>[] = []
@@ -153,6 +155,12 @@ export class Delivery {
     this.#stages = stages
     metrics.stages(stages)
     return [...failures, ...results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))]
+  }
+
+  #lies(value: unknown): Delivered | undefined {
+    if (typeof value !== 'object' || value === null) return undefined
+    if (!this.#read.has(value)) this.#read.set(value, readDelivered(value))
+    return this.#read.get(value)
   }
 
   /** Which certificate each reader of an id shall have. */

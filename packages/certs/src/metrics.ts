@@ -16,6 +16,8 @@ export interface ReaderStage {
   late: boolean
 }
 
+const stageNames = ['issued', 'delivered', 'served'] as const
+
 /** What certs tells Prometheus. */
 export interface Metrics {
   scheduled(id: string, current: StoredCertificate | undefined, nextAttempt: number): void
@@ -70,6 +72,8 @@ export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
     help: 'New certificates that a canary did not prove.',
     labelNames,
   })
+  /** What was told last, by certificate and reader: a thousand readers are not told anew for each change of one. */
+  let told = new Map<string, ReaderStage>()
   return {
     scheduled(certificate, current, nextAttempt) {
       expiry.set({ certificate }, (current?.notAfter ?? 0) / 1000)
@@ -79,14 +83,22 @@ export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
     delivered: (certificate) => deliveries.inc({ certificate }),
     readerRefused: (code) => refused.inc({ code }),
     stages(stages) {
-      stage.reset()
-      late.reset()
-      for (const { certificate, reader, delivered, served, late: isLate } of stages) {
-        late.inc({ certificate }, isLate ? 1 : 0)
-        stage.set({ certificate, reader, stage: 'issued' }, 1)
-        stage.set({ certificate, reader, stage: 'delivered' }, delivered ? 1 : 0)
-        stage.set({ certificate, reader, stage: 'served' }, served ? 1 : 0)
+      const now = new Map(stages.map((one) => [`${one.certificate} ${one.reader}`, one]))
+      for (const [key, { certificate, reader }] of told) {
+        if (now.has(key)) continue
+        for (const name of stageNames) stage.remove({ certificate, reader, stage: name })
       }
+      late.reset()
+      for (const [key, { certificate, reader, delivered, served, late: isLate }] of now) {
+        late.inc({ certificate }, isLate ? 1 : 0)
+        const before = told.get(key)
+        if (!before) stage.set({ certificate, reader, stage: 'issued' }, 1)
+        if (before?.delivered !== delivered) {
+          stage.set({ certificate, reader, stage: 'delivered' }, delivered ? 1 : 0)
+        }
+        if (before?.served !== served) stage.set({ certificate, reader, stage: 'served' }, served ? 1 : 0)
+      }
+      told = now
     },
     trialFailed: (certificate) => trials.inc({ certificate }),
   }
