@@ -10,7 +10,7 @@ import type { DeliveryRules } from './delivery-rules.ts'
 import type { Metrics, ReaderStage } from './metrics.ts'
 import type { KnownReader, ReaderRegistry } from './reader-registry.ts'
 import type { Records, RecordWatch } from './records.ts'
-import type { Rollout, RolloutState } from './rollout.ts'
+import type { RolloutState, Rollouts } from './rollout.ts'
 import type { Shelf, StoredCertificate } from './shelf.ts'
 import { Turnstile } from './turnstile.ts'
 
@@ -28,8 +28,7 @@ export interface DeliveryOptions {
   shelf: Shelf
   /** How a certificate comes to its readers. */
   rules: (id: string) => Pick<DeliveryRules, 'servedWithin'>
-  /** Those of certificates that are tried on one reader first, by id. */
-  rollouts?: ReadonlyMap<string, Rollout>
+  rollouts: Rollouts
   /** The key of certs' own token: its signature under each envelope. */
   identity: PrivateJwk
   token: string
@@ -76,7 +75,7 @@ export class Delivery {
 
   /** What goes on with a certificate that is tried on one reader first. */
   trial(id: string): RolloutState | undefined {
-    return this.#options.rollouts?.get(id)?.state
+    return this.#options.rollouts.state(id)
   }
 
   /** The highest version of each certificate that was delivered so far. */
@@ -170,7 +169,7 @@ export class Delivery {
     present: ReadonlyMap<string, Delivered | undefined>,
   ): Promise<(reader: string) => StoredCertificate> {
     const { id, fingerprint } = current
-    const rollout = this.#options.rollouts?.get(id)
+    const rollout = await this.#options.rollouts.of(id)
     if (!rollout) return () => current
     const readers = receivers.map((reader) => {
       const lies = present.get(envelopeKey(reader, id))
@@ -204,7 +203,7 @@ export class Delivery {
   /** Waits for a change, or until the time of a reader or of a trial is over. */
   async #rest(signal: AbortSignal): Promise<void> {
     const { clock, rules, rollouts } = this.#options
-    const times = [...(rollouts?.values() ?? [])].flatMap(({ state }) => state?.until ?? [])
+    const times = rollouts.times
     for (const { certificate, deliveredAt, served, late } of this.#stages) {
       if (deliveredAt !== undefined && !served && !late) times.push(deliveredAt + rules(certificate).servedWithin)
     }

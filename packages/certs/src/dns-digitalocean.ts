@@ -1,11 +1,11 @@
 import type { Secret } from '@damon/runtime/secret'
 import { instance } from 'digitalocean-js/src/lib/axios-instance.js'
 import { z } from 'zod'
-import { readRetryAfter } from './acme-transport.ts'
 import type { Clock } from './clock.ts'
 import type { Dns } from './dns.ts'
 import { type CertsError, certsError } from './errors.ts'
 import { patiently } from './patience.ts'
+import { readRetryAfter } from './retry-after.ts'
 
 const answerMs = 20_000
 /** The least that the API takes; its own servers answer from a cache for that long. */

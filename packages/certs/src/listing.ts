@@ -46,7 +46,7 @@ export function listCertificates(
     return {
       id: wanted.id,
       names: wanted.names,
-      issuer: wanted.issuer,
+      issuer: current?.issuer ?? renewal.issuer,
       ...(current && {
         notBefore: current.notBefore,
         notAfter: current.notAfter,

@@ -6,6 +6,7 @@ import type { DeliveryRules } from './delivery-rules.ts'
 import type { Metrics } from './metrics.ts'
 import type { StoredCertificate } from './shelf.ts'
 import type { Store } from './store.ts'
+import { keyTypes } from './wanted.ts'
 
 const certificateSchema = z.object({
   id: z.string(),
@@ -13,6 +14,8 @@ const certificateSchema = z.object({
   chain: z.string(),
   issuer: z.string(),
   names: z.array(z.string()),
+  keyType: z.enum(keyTypes).default(keyTypes[0]),
+  profile: z.string().optional(),
   fingerprint: z.string(),
   notBefore: z.number(),
   notAfter: z.number(),
@@ -24,6 +27,8 @@ const memorySchema = z.object({
   /** The certificate that trial and failures are of. */
   fingerprint: z.string().optional(),
   trial: z.string().optional(),
+  /** A certificate whose key is not secret any more: what comes after it goes to everyone. */
+  compromised: z.string().optional(),
   failed: z.object({ count: z.int(), at: z.number(), readers: z.array(z.string()) }).optional(),
 })
 type Memory = z.output<typeof memorySchema>
@@ -43,7 +48,7 @@ export interface RolloutState {
 
 /** What a rollout works with. */
 export interface RolloutOptions {
-  rules: DeliveryRules
+  rules: (id: string) => DeliveryRules
   store: Store
   clock: Clock
   metrics: Pick<Metrics, 'trialFailed'>
@@ -86,10 +91,11 @@ export class Rollout {
     current: StoredCertificate,
     readers: readonly TrialReader[],
   ): Promise<(reader: string) => StoredCertificate> {
-    const { proven } = this.#memory
-    if (proven?.fingerprint === current.fingerprint) this.#state = undefined
-    if (!proven || proven.fingerprint === current.fingerprint) {
-      if (!proven) await this.#remember({ proven: copy(current) })
+    const { proven, compromised } = this.#memory
+    if (!proven || proven.fingerprint === current.fingerprint || compromised !== undefined) {
+      this.#state = undefined
+      const isSettled = proven?.fingerprint === current.fingerprint || compromised === current.fingerprint
+      if (!isSettled) await this.#remember({ proven: copy(current) })
       return () => current
     }
     if (this.#memory.fingerprint !== current.fingerprint) {
@@ -106,12 +112,12 @@ export class Rollout {
     const failures = this.#memory.failed?.count ?? 0
     const canary = step.who === 'canary' ? step.reader : undefined
     this.#state = { ...(canary !== undefined && { canary }), failures, ...(until !== undefined && { until }) }
-    return (reader) => (reader === canary ? current : (proven as StoredCertificate))
+    return (reader) => (reader === canary ? current : proven)
   }
 
-  /** The pair before is not to be used again, as after a compromise: what is current goes to everyone. */
-  async forgetProven(): Promise<void> {
-    await this.#remember({})
+  /** The key of this certificate is not secret any more: no trial, what comes next goes to everyone at once. */
+  async compromised(certificate: StoredCertificate): Promise<void> {
+    await this.#remember({ compromised: certificate.fingerprint })
     this.#state = undefined
   }
 
@@ -124,7 +130,14 @@ export class Rollout {
     for (;;) {
       const { trial, failed } = this.#memory
       const now = clock.now()
-      const step = nextStep({ now, fingerprint, before: proven, rules, readers, history: { trial, failed } })
+      const step = nextStep({
+        now,
+        fingerprint,
+        before: proven,
+        rules: rules(this.#id),
+        readers,
+        history: { trial, failed },
+      })
       if ('failed' in step) {
         const { failed: reader, why } = step
         const count = (failed?.count ?? 0) + 1
@@ -146,6 +159,42 @@ export class Rollout {
   async #remember(memory: Memory): Promise<void> {
     await this.#options.store.write(`rollout/${this.#id}`, JSON.stringify(memory))
     this.#memory = memory
+  }
+}
+
+/** The rollouts of all certificates that have a canary by the rules of the moment. */
+export class Rollouts {
+  readonly #options: RolloutOptions
+  readonly #known = new Map<string, Rollout>()
+
+  constructor(options: RolloutOptions) {
+    this.#options = options
+  }
+
+  /** Nothing for a certificate without a canary. Throws `store_damaged`. */
+  async of(id: string): Promise<Rollout | undefined> {
+    if (!this.#options.rules(id).canary) {
+      this.#known.delete(id)
+      return undefined
+    }
+    const rollout = this.#known.get(id) ?? (await Rollout.load(id, this.#options))
+    this.#known.set(id, rollout)
+    return rollout
+  }
+
+  /** What goes on, by id. */
+  state(id: string): RolloutState | undefined {
+    return this.#known.get(id)?.state
+  }
+
+  /** When a trial ends or the next one begins, Unix ms, where that is known. */
+  get times(): number[] {
+    return [...this.#known.values()].flatMap(({ state }) => state?.until ?? [])
+  }
+
+  /** The key of a certificate is not secret any more: what replaces it is not tried first. */
+  async compromised(certificate: StoredCertificate): Promise<void> {
+    await (await this.of(certificate.id))?.compromised(certificate)
   }
 }
 

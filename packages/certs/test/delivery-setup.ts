@@ -9,7 +9,7 @@ import { Delivery } from '../src/delivery.ts'
 import type { DeliveryRules } from '../src/delivery-rules.ts'
 import type { Metrics } from '../src/metrics.ts'
 import { ReaderRegistry } from '../src/reader-registry.ts'
-import { Rollout } from '../src/rollout.ts'
+import { Rollouts } from '../src/rollout.ts'
 import { Shelf } from '../src/shelf.ts'
 import { Store } from '../src/store.ts'
 import { quiet, storeKey } from './acme-setup.ts'
@@ -47,8 +47,7 @@ export async function setup({
   const { identity, token } = await issuer.credential('certs/one', ['issue:*'])
   const options = { trust: issuer.trust, aud, clock, metrics, log: quiet }
   const registry = new ReaderRegistry(options)
-  const rollouts = new Map<string, Rollout>()
-  if (rules.canary) rollouts.set('edge', await Rollout.load('edge', { rules, store, clock, metrics, log: quiet }))
+  const rollouts = new Rollouts({ rules: () => rules, store, clock, metrics, log: quiet })
   const sealing = { identity, token }
   const delivery = new Delivery({ ...options, records, registry, shelf, rules: () => rules, rollouts, ...sealing })
   const ending = new AbortController()
@@ -63,7 +62,7 @@ export async function setup({
     delivery,
     refused,
     failedTrials,
-    rollout: rollouts.get('edge'),
+    rollouts,
     async renew(id = 'edge') {
       const names = [`${id}.test`]
       const pair = await issueLeaf(authority, { names, now: Date.now(), days: 30 })

@@ -83,9 +83,14 @@ test('a restart goes on with the trial that was under way', async () => {
 test('after a compromise the pair before is not used again: everyone has the new one at once', async () => {
   const { certs, second, having } = await renewed()
   await using _certs = certs
-  await certs.rollout!.forgetProven()
-  certs.delivery.refresh()
-  await eventually(() => expect(having(second.fingerprint)).toHaveLength(3))
+  await certs.rollouts.compromised(second)
+  const third = await certs.renew()
+  await eventually(() => expect(having(third.fingerprint)).toHaveLength(3))
+  // The one after that is tried again: the compromise is over.
+  for (const one of having(third.fingerprint)) await one.receive({ edge: { ...third, version: 3 } })
+  await eventually(() => expect(certs.delivery.stages.filter(({ served }) => served)).toHaveLength(3))
+  const fourth = await certs.renew()
+  await eventually(() => expect(having(fourth.fingerprint)).toHaveLength(1))
 })
 
 test('the first certificate of all has nothing to go back to and comes to everyone', async () => {
