@@ -12,6 +12,7 @@ import type { CertificateHub } from '@damon/client/reader-session-node'
 import { eventually } from '@damon/testkit/eventually'
 import { type RunningService, startService } from '@damon/testkit/process'
 import { buildHouse, serviceScript } from '../src/house.ts'
+import { cpuMs, familyOf } from './processes.ts'
 
 const usage = `npm run bench:certs [-- --readers N] [--renewals N]
 
@@ -19,8 +20,9 @@ const usage = `npm run bench:certs [-- --readers N] [--renewals N]
   --renewals N   certificates, one after another (3)
 
 Times from the moment certs says that a certificate is issued: until every reader has it (push), and until certs
-has every reader's proof that its server shows it (served). Each certificate comes from a certs that was just
-started, so both include what it takes to read and verify all readers anew.
+has every reader's proof that its server shows it (served). The first certificate finds readers that certs does not
+know yet: it includes what it takes to verify them. The processor time of the three sides tells what the wall clock
+of a busy machine hides.
 `
 
 /** Readers on one connection: a session may have 64 watches. */
@@ -44,20 +46,17 @@ async function main(count: number, renewals: number): Promise<void> {
   await using house = await buildHouse()
   await using hub = await house.startHub()
   const url = hub.ready.url!
-  const state = join(house.folder, 'certs')
-  const storeKey = randomBytes(32).toString('hex')
-  const connection = await house.connectionFile(url, 'certs/one', certsRights)
-  /** Every start wants one name more, so that a new certificate is due at once. */
-  const startCerts = async (round: number): Promise<RunningService> => {
+  const certsEnv = {
+    CERTS_CONFIG_FILE: join(house.folder, 'certificates.yaml'),
+    CERTS_STATE_DIR: join(house.folder, 'certs'),
+    CERT_STORE_KEY: randomBytes(32).toString('hex'),
+    DAMON_CONNECTION_FILE: await house.connectionFile(url, 'certs/one', certsRights),
+  }
+  /** Each round wants one name more, so that a new certificate is due at once. */
+  const want = async (round: number): Promise<void> => {
     const names = Array.from({ length: round + 1 }, (_, index) => `edge-${index}.test`)
     const wanted = { issuers: { local: { type: 'local' } }, certificates: { edge: { issuer: 'local', names } } }
     await writeFile(join(house.folder, 'certificates.yaml'), JSON.stringify(wanted))
-    return startService(serviceScript('certs'), {
-      CERTS_CONFIG_FILE: join(house.folder, 'certificates.yaml'),
-      CERTS_STATE_DIR: state,
-      CERT_STORE_KEY: storeKey,
-      DAMON_CONNECTION_FILE: connection,
-    })
   }
   await using operator = await connect(await house.credential(url, 'operator/one', ['ask:group/certs:certs.list']))
   const hubs: Hub[] = []
@@ -71,12 +70,17 @@ async function main(count: number, renewals: number): Promise<void> {
     `${cpu?.model}, ${availableParallelism()} cores, load ${loadavg()[0]?.toFixed(1)}, Node ${process.version}`,
   )
   console.log(`${count} readers on ${hubs.length} connections, certs on one core, hub with 2 workers, no canary\n`)
+  await using stack = new AsyncDisposableStack()
+  let certs: RunningService | undefined
   for (let round = 0; round < renewals; round++) {
+    const before = cpuOf(hub, certs)
     const arrivals = Promise.all(readers.map((reader) => arrival(reader)))
-    await using certs = await startCerts(round)
-    await certs.says('"issued"')
-    const issued = issuedAt(certs)
-    const push = Math.max(...(await arrivals)) - issued
+    await want(round)
+    if (certs) certs.signal('SIGHUP')
+    else certs = stack.use(await startService(serviceScript('certs'), certsEnv))
+    const last = Math.max(...(await arrivals))
+    const issued = lastIssued(certs)
+    const push = last - issued
     await eventually(async () => {
       const [answer] = await operator.group('certs').request('certs.list', null, { deadline: 60_000 })
       const list = answer?.value as { readers: { served: boolean }[] }[]
@@ -84,7 +88,9 @@ async function main(count: number, renewals: number): Promise<void> {
       if (served !== count) throw new Error(`${served} of ${count} readers serve it`)
     }, patience)
     const all = Date.now() - issued
-    console.log(`certificate ${round + 1}: push ${seconds(push)}, served ${seconds(all)}`)
+    const spent = cpuOf(hub, certs).map((ms, side) => seconds(ms - (before[side] ?? 0)))
+    const cpu = `processor time: hub ${spent[0]}, certs ${spent[1]}, readers ${spent[2]}`
+    console.log(`certificate ${round + 1}: push ${seconds(push)}, served ${seconds(all)}; ${cpu}`)
   }
   await Promise.all(hubs.map((one) => one.close()))
 }
@@ -117,10 +123,15 @@ function arrival(reader: CertificateReader): Promise<number> {
   })
 }
 
-/** When certs says that the certificate was issued, Unix ms. */
-function issuedAt({ output }: RunningService): number {
-  const line = output.split('\n').find((text) => text.includes('"issued"'))
+/** When certs says that the last certificate was issued, Unix ms. */
+function lastIssued({ output }: RunningService): number {
+  const line = output.split('\n').findLast((text) => text.includes('"issued"'))
   return Date.parse(JSON.parse(line ?? '{}').time)
+}
+
+/** Processor time so far of hub (all its processes), certs and readers, ms. */
+function cpuOf(hub: RunningService, certs: RunningService | undefined): [number, number, number] {
+  return [cpuMs(familyOf([hub.pid])), certs ? cpuMs([certs.pid]) : 0, cpuMs([process.pid])]
 }
 
 function seconds(ms: number): string {
