@@ -7,8 +7,10 @@ import { verifyTrustList } from '@damon/trust/trust-list'
 import { Attempts } from './attempts.ts'
 import type { Clock } from './clock.ts'
 import type { CertsConfig } from './config.ts'
+import { Ddns } from './ddns.ts'
 import { Delivery } from './delivery.ts'
 import { deliveryRules } from './delivery-rules.ts'
+import { DigitalOceanDns } from './dns-digitalocean.ts'
 import { Fleet } from './fleet.ts'
 import type { RevocationReason } from './issuer.ts'
 import { Issuers } from './issuers.ts'
@@ -102,9 +104,12 @@ export async function startCerts(config: CertsConfig, parts: CertsParts): Promis
     checks.set('delivery', () => (error as Error).message)
   })
   const revoking = revocations.run(ending.signal)
+  const { DIGITALOCEAN_TOKEN: dnsToken, DIGITALOCEAN_URL: url } = config
+  const dns = dnsToken && new DigitalOceanDns({ token: dnsToken, url, clock })
+  const following = new Ddns({ rules: () => file.current.addresses, dns, store, clock, log }).run(ending.signal)
   started.defer(async () => {
     ending.abort(new Error('certs is stopping'))
-    await Promise.all([delivering, revoking])
+    await Promise.all([delivering, revoking, following])
   })
   const told = (outcome: 'changed' | Error) => {
     if (outcome === 'changed') log.info('the certificates file has changed')

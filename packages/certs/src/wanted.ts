@@ -3,6 +3,7 @@ import { domainToASCII } from 'node:url'
 import { isSegment } from '@damon/protocol/names'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { addressRules } from './addresses.ts'
 import { deliveryRules } from './delivery-rules.ts'
 import { certsError } from './errors.ts'
 
@@ -93,6 +94,8 @@ const certificate = z
 const file = z.strictObject({
   issuers: z.record(id, z.discriminatedUnion('type', [acmeIssuer, localIssuer])),
   certificates: z.record(id, certificate),
+  /** Names whose addresses follow a machine. */
+  addresses: z.record(name, addressRules).default({}),
 })
 
 /** The certificates file: which authorities there are, and which certificate is wanted from which. */
