@@ -1,6 +1,7 @@
 import { isSegment } from '@damon/protocol/names'
 import { type Config, list, milliseconds, secret } from '@damon/runtime/config'
 import { z } from 'zod'
+import { isOwner } from './owner.ts'
 import { parseCommand } from './reload.ts'
 
 const address = /^(?:\[(?<six>[0-9a-f:.]+)\]|(?<host>[a-z0-9.-]+)):(?<port>\d{1,5})$/i
@@ -15,6 +16,7 @@ export const certAgentConfig = {
     .enum(['0600', '0640'], { error: 'must be 0600 or 0640' })
     .default('0600')
     .transform((text) => Number.parseInt(text, 8)),
+  CERT_OWNER: z.string().refine(isOwner, 'must be user, user:group or :group, each a name or a number').optional(),
   RELOAD_COMMAND: z
     .string()
     .transform(parseCommand)

@@ -1,6 +1,7 @@
-import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
+import { chown, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DeliveredCertificate } from '@damon/client/certificates-node'
+import type { Owner } from './owner.ts'
 
 const link = 'current'
 /** Written beside the files once the command has run for them. */
@@ -15,20 +16,26 @@ const staging = '.new-'
 export class CertificateFolder {
   readonly #path: string
   readonly #mode: number
+  readonly #owner: Owner | undefined
 
-  private constructor(path: string, mode: number) {
+  private constructor(path: string, mode: number, owner: Owner | undefined) {
     this.#path = path
     this.#mode = mode
+    this.#owner = owner
   }
 
-  /** Makes the folder where it is missing and clears what a crash left half-written. `mode` is that of the files: 0600 or 0640. */
-  static async open(path: string, mode: number): Promise<CertificateFolder> {
+  /**
+   * Makes the folder where it is missing and clears what a crash left half-written. `mode` is that of the files: 0600 or
+   * 0640; `owner` whose they are, if not the agent's own: only root may give files away.
+   */
+  static async open(path: string, mode: number, owner?: Owner): Promise<CertificateFolder> {
     // Who may read the files must be able to get there.
     await mkdir(path, { recursive: true, mode: mode === 0o600 ? 0o700 : 0o750 })
+    await give(path, owner)
     for (const name of await readdir(path)) {
       if (name.startsWith(staging)) await rm(join(path, name), { recursive: true })
     }
-    return new CertificateFolder(path, mode)
+    return new CertificateFolder(path, mode, owner)
   }
 
   /** Where the link is. */
@@ -44,7 +51,7 @@ export class CertificateFolder {
 
   /** Remembers that the command has run for the current version. */
   async reloaded(): Promise<void> {
-    await writeDurably(join(this.current, mark), '', 0o600)
+    await writeDurably(join(this.current, mark), '', 0o600, undefined)
   }
 
   /** Puts a certificate there, keeps the version before it and removes older ones. The same certificate again changes nothing: false. */
@@ -60,9 +67,10 @@ export class CertificateFolder {
     const name = `${version}-${fingerprint.slice(0, 16)}`
     const staged = join(this.#path, `${staging}${name}`)
     await mkdir(staged, { mode: this.#mode === 0o600 ? 0o700 : 0o750 })
-    await writeDurably(join(staged, 'fullchain.pem'), `${chain.trimEnd()}\n`, this.#mode)
-    await writeDurably(join(staged, 'privkey.pem'), `${key.trimEnd()}\n`, this.#mode)
-    await writeDurably(join(staged, 'combined.pem'), combined, this.#mode)
+    await give(staged, this.#owner)
+    await writeDurably(join(staged, 'fullchain.pem'), `${chain.trimEnd()}\n`, this.#mode, this.#owner)
+    await writeDurably(join(staged, 'privkey.pem'), `${key.trimEnd()}\n`, this.#mode, this.#owner)
+    await writeDurably(join(staged, 'combined.pem'), combined, this.#mode, this.#owner)
     await rm(join(this.#path, name), { recursive: true, force: true })
     await rename(staged, join(this.#path, name))
     await symlink(name, join(this.#path, `${staging}${link}`))
@@ -84,11 +92,18 @@ export class CertificateFolder {
   }
 }
 
-async function writeDurably(path: string, content: string, mode: number): Promise<void> {
+/** Changes whose a file or folder is, where somebody is named. */
+async function give(path: string, owner: Owner | undefined): Promise<void> {
+  if (owner) await chown(path, owner.uid, owner.gid)
+}
+
+async function writeDurably(path: string, content: string, mode: number, owner: Owner | undefined): Promise<void> {
   const file = await open(path, 'w', mode)
   try {
     // The process may have a umask that takes the group's right away.
     await file.chmod(mode)
+    // Before there is anything to read.
+    if (owner) await file.chown(owner.uid, owner.gid)
     await file.writeFile(content)
     await file.sync()
   } finally {

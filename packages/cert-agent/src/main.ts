@@ -5,6 +5,7 @@ import { backoff } from '@damon/runtime/retry'
 import { runService } from '@damon/runtime/service'
 import { certAgentConfig } from './config.ts'
 import { CertificateFolder } from './folder.ts'
+import { findOwner } from './owner.ts'
 import { Placement } from './placement.ts'
 import { runCommand } from './reload.ts'
 
@@ -21,9 +22,10 @@ await runService({
       ending.abort(new Error('cert-agent is stopping'))
       await Promise.all(running)
     })
+    const owner = config.CERT_OWNER === undefined ? undefined : await findOwner(config.CERT_OWNER)
     let turn: Promise<unknown> = Promise.resolve()
     for (const id of config.CERTIFICATES) {
-      const folder = await CertificateFolder.open(join(config.CERT_DIR, id), config.CERT_MODE)
+      const folder = await CertificateFolder.open(join(config.CERT_DIR, id), config.CERT_MODE, owner)
       const reader = resources.use(certificates(hub, id))
       reader.on('refused', (error) => log.warn({ certificate: id, err: error }, 'refused'))
       const command = config.RELOAD_COMMAND

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Agent } from 'node:https'
 import * as acme from 'acme-client'
-import { type CertsError, certsError } from './errors.ts'
+import { type CertsError, certsError, type ProblemCode } from './errors.ts'
+import { readRetryAfter } from './retry-after.ts'
 
 const answerMs = 30_000
 const badNonce = 'urn:ietf:params:acme:error:badNonce'
@@ -80,16 +81,34 @@ function refusal(url: URL, response: { status: number; data: Problem; headers: o
   const parts = subproblems.map((part) => `${part.identifier?.value}: ${part.detail}`)
   const text = `${url.pathname} answered ${response.status} ${kind}: ${[detail, ...parts].join(' ')}`.trimEnd()
   const retryAt = readRetryAfter((response.headers as Record<string, string>)['retry-after'], now)
-  if (response.status === 429 || kind === 'rateLimited') return certsError('ca_rate_limited', text, { retryAt })
-  if (response.status >= 500) return certsError('ca_unavailable', text, { retryAt })
-  return certsError('ca_refused', text, { retryAt })
+  const code =
+    kind === 'rateLimited' && isPause.test(detail)
+      ? 'ca_paused'
+      : response.status === 429 || kind === 'rateLimited'
+        ? 'ca_rate_limited'
+        : response.status >= 500
+          ? 'ca_unavailable'
+          : (codes[kind] ?? 'ca_refused')
+  return certsError(code, text, { retryAt, kind })
 }
 
-/** Unix ms of a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); at most a week away. */
-export function readRetryAfter(header: string | undefined, now: number): number | undefined {
-  if (header === undefined) return undefined
-  const at = /^\d+$/.test(header) ? now + Number(header) * 1000 : Date.parse(header)
-  return Number.isFinite(at) ? Math.min(Math.max(at, now), now + 7 * 24 * 3_600_000) : undefined
+/** Let's Encrypt answers for a paused name with a link that lifts the pause. */
+const isPause = /paused/i
+
+/** Errors of RFC 8555, 6.7 (and of the profiles draft) that have a remedy of their own. */
+const codes: Readonly<Record<string, ProblemCode>> = {
+  accountDoesNotExist: 'ca_account',
+  badCSR: 'ca_refused',
+  caa: 'ca_refused_by_caa',
+  externalAccountRequired: 'ca_account',
+  invalidContact: 'ca_account',
+  invalidProfile: 'ca_refused_profile',
+  orderNotReady: 'ca_unavailable',
+  rejectedIdentifier: 'ca_refused_name',
+  serverInternal: 'ca_unavailable',
+  unsupportedContact: 'ca_account',
+  unsupportedIdentifier: 'ca_refused_name',
+  userActionRequired: 'ca_account',
 }
 
 function settings(defaults: object): object {
@@ -103,4 +122,17 @@ function parse(text: unknown): Problem {
     // Certificates come as PEM.
     return text as Problem
   }
+}
+
+/** The directory of an authority as it is now. */
+export async function readDirectory(url: string): Promise<Record<string, unknown>> {
+  const { data } = await readUrl(url)
+  if (typeof data === 'object' && data !== null) return data as Record<string, unknown>
+  throw certsError('ca_unavailable', `${url} is no directory.`)
+}
+
+/** What lies at a URL that needs no signature, and the Retry-After beside it. */
+export async function readUrl(url: string): Promise<{ data: unknown; retryAfter: string | undefined }> {
+  const { data, headers } = await acme.axios.request({ url, method: 'get', validateStatus: null })
+  return { data, retryAfter: headers['retry-after'] as string | undefined }
 }

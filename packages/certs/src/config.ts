@@ -9,7 +9,7 @@ const address = /^(?:\[(?<six>[^\]]+)\]|(?<four>[\d.]+))(?::\d{1,5})?$/
 export const certsConfig = {
   DAMON_CONNECTION: secret().optional(),
   DAMON_JOIN: secret().optional(),
-  CERTS_CONFIG: z.string(),
+  CERTS_CONFIG_FILE: z.string(),
   CERTS_STATE_DIR: z.string(),
   CERT_STORE_KEY: secret().refine((key) => keyBytes(key.reveal()) !== undefined, 'must be 32 bytes in hex or base64'),
   DIGITALOCEAN_TOKEN: secret().optional(),

@@ -1,11 +1,12 @@
 import type { Secret } from '@damon/runtime/secret'
 import { instance } from 'digitalocean-js/src/lib/axios-instance.js'
 import { z } from 'zod'
-import { readRetryAfter } from './acme-transport.ts'
+import type { AddressRecords, AddressType } from './addresses.ts'
 import type { Clock } from './clock.ts'
 import type { Dns } from './dns.ts'
 import { type CertsError, certsError } from './errors.ts'
 import { patiently } from './patience.ts'
+import { readRetryAfter } from './retry-after.ts'
 
 const answerMs = 20_000
 /** The least that the API takes; its own servers answer from a cache for that long. */
@@ -14,10 +15,12 @@ const ttl = 30
 const pageSize = 200
 
 const recordPage = z.object({
-  domain_records: z.array(z.object({ id: z.int(), type: z.string(), name: z.string(), data: z.string() })),
+  domain_records: z.array(
+    z.object({ id: z.int(), type: z.string(), name: z.string(), data: z.string(), ttl: z.number() }),
+  ),
 })
 const domainPage = z.object({ domains: z.array(z.object({ name: z.string() })) })
-type TxtRecord = z.output<typeof recordPage>['domain_records'][number]
+type StoredRecord = z.output<typeof recordPage>['domain_records'][number]
 
 /** What goes into one call of the API. */
 interface Call {
@@ -28,7 +31,7 @@ interface Call {
 }
 
 /** DigitalOcean's API v2 (domains and domain records), through the HTTP client of digitalocean-js. */
-export class DigitalOceanDns implements Dns {
+export class DigitalOceanDns implements Dns, AddressRecords {
   readonly #token: Secret
   readonly #url: string
   readonly #clock: Clock
@@ -61,17 +64,48 @@ export class DigitalOceanDns implements Dns {
 
   async removeTxt(name: string, value: string, signal: AbortSignal): Promise<void> {
     const zone = await this.zoneOf(name, signal)
-    for (const { id } of await this.#find(zone, name, value, signal)) {
-      await patiently(this.#clock, signal, async () => {
-        const { status } = await this.#call({ method: 'DELETE', path: `/domains/${zone}/records/${id}` }, signal, [404])
-        return status
-      })
-    }
+    for (const { id } of await this.#find(zone, name, value, signal)) await this.#remove(zone, id, signal)
   }
 
-  async #find(zone: string, name: string, value: string, signal: AbortSignal): Promise<TxtRecord[]> {
+  async setAddresses(
+    name: string,
+    type: AddressType,
+    addresses: readonly string[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const zone = await this.zoneOf(name, signal)
+    const known = await this.#records(zone, type, name, signal)
+    const right = known.filter((record) => addresses.includes(record.data) && record.ttl === ttl)
+    const wrong = known.filter((record) => !right.includes(record))
+    const missing = addresses.filter((address) => !right.some(({ data }) => data === address))
+    // The right address with a longer time to live goes first: there are not two of the same.
+    for (const { id, data } of wrong) if (missing.includes(data)) await this.#remove(zone, id, signal)
+    for (const data of missing) {
+      await patiently(this.#clock, signal, async () => {
+        // A lost answer must not become a second record.
+        if ((await this.#records(zone, type, name, signal)).some((one) => one.data === data)) return
+        const body = { type, name: relative(name, zone), data, ttl }
+        await this.#call({ method: 'POST', path: `/domains/${zone}/records`, body }, signal)
+      })
+    }
+    for (const { id, data } of wrong) if (!missing.includes(data)) await this.#remove(zone, id, signal)
+    return wrong.length + missing.length > 0
+  }
+
+  async #remove(zone: string, id: number, signal: AbortSignal): Promise<void> {
+    await patiently(this.#clock, signal, async () => {
+      const { status } = await this.#call({ method: 'DELETE', path: `/domains/${zone}/records/${id}` }, signal, [404])
+      return status
+    })
+  }
+
+  async #find(zone: string, name: string, value: string, signal: AbortSignal): Promise<StoredRecord[]> {
+    return (await this.#records(zone, 'TXT', name, signal)).filter(({ data }) => data === value)
+  }
+
+  async #records(zone: string, type: string, name: string, signal: AbortSignal): Promise<StoredRecord[]> {
     // The filter wants the full name, although records are stored with the relative one.
-    const filter = { type: 'TXT', name }
+    const filter = { type, name }
     const records = await this.#pages(
       `/domains/${zone}/records`,
       filter,
@@ -79,7 +113,7 @@ export class DigitalOceanDns implements Dns {
       (page) => recordPage.parse(page).domain_records,
     )
     const stored = relative(name, zone)
-    return records.filter((record) => record.type === 'TXT' && record.name === stored && record.data === value)
+    return records.filter((record) => record.type === type && record.name === stored)
   }
 
   async #pages<T>(

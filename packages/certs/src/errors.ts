@@ -16,12 +16,47 @@ export const problems = {
     retry: false,
     message: 'The certificate authority refuses this. Read its answer, then correct names, account or terms.',
   },
-  challenge_failed: { retry: true, message: 'The certificate authority did not see the TXT records it asked for.' },
+  ca_refused_name: {
+    retry: false,
+    message: 'The certificate authority issues nothing for one of the names. Take it out, or use another issuer.',
+  },
+  ca_refused_profile: {
+    retry: false,
+    message: 'The certificate authority has no such profile, or not for this account. Correct or drop profile.',
+  },
+  ca_refused_by_caa: {
+    retry: false,
+    message: 'A CAA record forbids this authority. Add the authority to the CAA records of the domain.',
+  },
+  ca_account: {
+    retry: false,
+    message: 'The account is not accepted. Check externalAccount, email and the terms of the authority.',
+  },
+  ca_paused: {
+    retry: false,
+    message: 'The authority has paused these names after too many failures. Cure those, then follow the link it gives.',
+  },
+  limit_reached: {
+    retry: true,
+    message: 'One more would break a rate limit of the certificate authority. It is tried again when there is room.',
+  },
+  challenge_failed: {
+    retry: true,
+    message: 'The certificate authority did not see the TXT records it asked for. Check the delegation of the zone.',
+  },
   bad_issued: {
     retry: true,
     message: 'What was issued does not fit key, names or dates. The previous certificate stays in use.',
   },
+  rehearsal_failed: {
+    retry: true,
+    message: 'The test system of the authority would not issue it either, so the authority itself was not asked.',
+  },
   // DNS
+  delegation_broken: {
+    retry: true,
+    message: 'The CNAME records of the challenge name lead nowhere. Correct them, or remove them.',
+  },
   zone_not_found: {
     retry: false,
     message: 'No zone of the DNS account holds this name. Add the zone, or correct the name.',
@@ -36,6 +71,11 @@ export const problems = {
   not_propagated: {
     retry: true,
     message: 'Not every authoritative server publishes the TXT records. Check the delegation of the zone.',
+  },
+  // several certs
+  lease_lost: {
+    retry: true,
+    message: 'Another certs has taken this certificate over. Nothing was stored; it is decided anew.',
   },
   // store
   store_damaged: {
@@ -54,6 +94,13 @@ export const problems = {
 /** A code of the table. */
 export type ProblemCode = keyof typeof problems
 
+/** What an error knows beside its text. */
+export interface ProblemOptions {
+  cause?: unknown
+  retryAt?: number | undefined
+  kind?: string | undefined
+}
+
 /** The one error of this service. */
 export class CertsError extends Error {
   override readonly name = 'CertsError'
@@ -61,21 +108,20 @@ export class CertsError extends Error {
   readonly retry: boolean
   /** Unix ms before which no attempt can succeed, when the other side said so. */
   readonly retryAt: number | undefined
+  /** The authority's own name for it (RFC 8555, 6.7), without the prefix. */
+  readonly kind: string | undefined
 
-  constructor(code: ProblemCode, message: string, options: { cause?: unknown; retryAt?: number | undefined } = {}) {
+  constructor(code: ProblemCode, message: string, options: ProblemOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.retry = problems[code].retry
     this.retryAt = options.retryAt
+    this.kind = options.kind
   }
 }
 
 /** Makes an error of the table; `detail` goes in front of the table's advice and MUST NOT hold a secret. */
-export function certsError(
-  code: ProblemCode,
-  detail: string,
-  options: { cause?: unknown; retryAt?: number | undefined } = {},
-): CertsError {
+export function certsError(code: ProblemCode, detail: string, options: ProblemOptions = {}): CertsError {
   return new CertsError(code, `${detail} ${problems[code].message}`, options)
 }
 
@@ -83,4 +129,10 @@ export function certsError(
 export function asCertsError(error: unknown): CertsError {
   if (error instanceof CertsError) return error
   return certsError('failed', error instanceof Error ? error.message : String(error), { cause: error })
+}
+
+/** The two halves of an error's message: what happened, and what to do about it. */
+export function explain({ code, message }: { code: string; message: string }): { cause: string; remedy: string } {
+  const remedy = Object.hasOwn(problems, code) ? problems[code as ProblemCode].message : ''
+  return { cause: message.endsWith(remedy) ? message.slice(0, -remedy.length || undefined).trimEnd() : message, remedy }
 }

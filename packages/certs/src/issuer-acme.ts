@@ -1,22 +1,28 @@
 import type { Logger } from '@damon/runtime/logger'
 import type { CertificatePair } from '@damon/trust/envelope'
-import * as acme from 'acme-client'
-import { z } from 'zod'
-import { installAcmeTransport, trustAuthority, withSignal } from './acme-transport.ts'
+import type * as acme from 'acme-client'
+import { AcmeAccount } from './acme-account.ts'
+import { installAcmeTransport, readDirectory, readUrl, trustAuthority, withSignal } from './acme-transport.ts'
+import { createRequest } from './certificate-request.ts'
 import type { ChallengeRecords } from './challenge-records.ts'
 import type { Clock } from './clock.ts'
+import { challengeTarget } from './delegation.ts'
 import type { Dns } from './dns.ts'
-import { certsError } from './errors.ts'
-import type { Issuer, Order } from './issuer.ts'
+import { asCertsError, CertsError, certsError } from './errors.ts'
+import { type Issuer, type Order, type RevocationReason, revocationReasons } from './issuer.ts'
+import type { Ledger } from './ledger.ts'
 import type { Nameservers } from './nameservers.ts'
+import { isFor, type OpenOrder, OpenOrders } from './open-orders.ts'
 import { patiently } from './patience.ts'
 import { type PropagationTiming, type TxtValue, untilPublished } from './propagation.ts'
+import { certificateId, type RenewalWindow, readRenewalInfo } from './renewal-info.ts'
 import type { Store } from './store.ts'
 
 /** How long the authority may take to validate, and again to sign. */
 const deadlineMs = 120_000
 const pollMs = { first: 250, most: 5_000 } as const
-const accountSchema = z.object({ key: z.string() })
+/** With these the test system itself is what fails: it says nothing about the order. */
+const notRehearsed = new Set(['ca_unreachable', 'ca_unavailable', 'ca_rate_limited', 'ca_paused'])
 
 /** What an ACME issuer works with. */
 export interface AcmeOptions {
@@ -25,6 +31,12 @@ export interface AcmeOptions {
   email?: string | undefined
   /** PEM, where the directory itself is not under a public authority. */
   ca?: string | undefined
+  externalAccount?: { kid: string; key: string } | undefined
+  accountKeyDays?: number | undefined
+  preferredChain?: string | undefined
+  /** The authority's test system. */
+  rehearsal?: Issuer | undefined
+  ledger: Ledger
   store: Store
   dns: Dns
   nameservers: Nameservers
@@ -36,6 +48,7 @@ export interface AcmeOptions {
 
 /** A challenge of the order, with the TXT value that answers it. */
 interface Task {
+  identifier: string
   authorizationUrl: string
   challenge: acme.Authorization['challenges'][number]
   txt: TxtValue
@@ -44,10 +57,13 @@ interface Task {
 /** An authority that speaks ACME (RFC 8555) and validates by DNS-01. */
 export class AcmeIssuer implements Issuer {
   readonly #options: AcmeOptions
-  #registered: Promise<acme.Client> | undefined
+  readonly #account: AcmeAccount
+  readonly #orders: OpenOrders
 
   constructor(options: AcmeOptions) {
     this.#options = options
+    this.#account = new AcmeAccount({ ...options, keyDays: options.accountKeyDays })
+    this.#orders = new OpenOrders(options.store, options.name)
     installAcmeTransport(options.clock.now)
     if (options.ca) trustAuthority(options.directory, options.ca)
   }
@@ -58,66 +74,157 @@ export class AcmeIssuer implements Issuer {
       try {
         return await this.#issue(order, signal)
       } catch (error) {
-        // The account may be what is wrong: the next attempt registers its key again, which is harmless.
-        this.#registered = undefined
+        this.#account.close()
         throw error
       }
     })
   }
 
-  async #issue({ id, names }: Order, signal: AbortSignal): Promise<CertificatePair> {
-    const { clock, log, records } = this.#options
-    const client = await this.#client(signal)
-    const identifiers = names.map((value) => ({ type: 'dns', value }))
-    const order = await patiently(clock, signal, () => client.createOrder({ identifiers }))
-    log.info({ certificate: id, order: order.url }, 'ordered')
+  settle(id: string): Promise<void> {
+    return this.#orders.forget(id)
+  }
+
+  async rehearse(order: Order, signal: AbortSignal): Promise<void> {
+    const { rehearsal, log } = this.#options
+    if (!rehearsal) return
+    try {
+      await rehearsal.issue(order, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      const problem = asCertsError(error)
+      log.warn({ certificate: order.id, err: problem }, 'the rehearsal failed')
+      if (!notRehearsed.has(problem.code)) {
+        throw certsError('rehearsal_failed', problem.message, { cause: problem, retryAt: problem.retryAt })
+      }
+    } finally {
+      await rehearsal.settle(order.id)
+    }
+  }
+
+  revoke(chain: string, reason: RevocationReason, signal: AbortSignal): Promise<void> {
+    return withSignal(signal, async () => {
+      const client = await this.#account.client(signal)
+      const leaf = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/.exec(chain)?.[0] ?? ''
+      try {
+        await patiently(this.#options.clock, signal, () =>
+          client.revokeCertificate(leaf, { reason: revocationReasons[reason] }),
+        )
+      } catch (error) {
+        if (!(error instanceof CertsError) || error.kind !== 'alreadyRevoked') throw error
+      }
+    })
+  }
+
+  renewalInfo(chain: string, signal: AbortSignal): Promise<RenewalWindow | undefined> {
+    return withSignal(signal, async () => {
+      const { directory, clock } = this.#options
+      const { renewalInfo } = await readDirectory(directory)
+      const id = certificateId(chain)
+      if (typeof renewalInfo !== 'string' || id === undefined) return undefined
+      const { data, retryAfter } = await readUrl(`${renewalInfo.replace(/\/$/, '')}/${id}`)
+      return readRenewalInfo(data, retryAfter, clock.now())
+    })
+  }
+
+  async refusal(order: Order): Promise<{ at: number; message: string } | undefined> {
+    const open = await this.#orders.read(order.id)
+    if (open?.url !== undefined && isFor(open, order)) return undefined
+    const refused = await this.#options.ledger.refusal(kindOf(order, replacedBy(order)))
+    return refused && { at: refused.retryAt ?? 0, message: refused.message }
+  }
+
+  async #issue(order: Order, signal: AbortSignal): Promise<CertificatePair> {
+    const { clock, preferredChain } = this.#options
+    const client = await this.#account.client(signal)
+    const open = await this.#resume(client, order, signal)
+    const known = await patiently(clock, signal, () => client.getOrder({ url: open.url } as acme.Order))
+    if (known.status === 'pending') await this.#validate(client, known, signal)
+    await order.fence()
+    const signed = await this.#finalize(client, known, open.csr, signal)
+    const chain = await patiently(clock, signal, () => client.getCertificate(signed, preferredChain))
+    return { key: open.key, chain }
+  }
+
+  /** Goes on with the order that was begun, or begins one: it is stored with its key before the authority knows of it. */
+  async #resume(client: acme.Client, order: Order, signal: AbortSignal): Promise<OpenOrder & { url: string }> {
+    const { id, names, keyType, profile, current } = order
+    const known = await this.#orders.read(id)
+    if (known && isFor(known, order)) {
+      if (known.url === undefined) return this.#place(client, order, known, signal, replacedBy(order))
+      if (await this.#isAlive(client, known.url, signal)) return { ...known, url: known.url }
+    }
+    if (known) await this.#options.ledger.refund(known.spent)
+    const made = await createRequest(names, keyType)
+    const open = { names: [...names], keyType, profile, after: current?.fingerprint, ...made, spent: [] }
+    await this.#orders.write(id, open)
+    return this.#place(client, order, open, signal, replacedBy(order))
+  }
+
+  async #isAlive(client: acme.Client, url: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      const { status } = await patiently(this.#options.clock, signal, () => client.getOrder({ url } as acme.Order))
+      return status !== 'invalid'
+    } catch (error) {
+      if (error instanceof CertsError && !error.retry) return false
+      throw error
+    }
+  }
+
+  async #place(
+    client: acme.Client,
+    order: Order,
+    open: OpenOrder,
+    signal: AbortSignal,
+    replaces: string | undefined,
+  ): Promise<OpenOrder & { url: string }> {
+    const { clock, ledger, directory, log } = this.#options
+    const isSupported = replaces !== undefined && typeof (await readDirectory(directory)).renewalInfo === 'string'
+    await order.fence()
+    const spent = await ledger.reserve(kindOf(order, replaces))
+    const wish = {
+      identifiers: order.names.map((value) => ({ type: 'dns', value })),
+      ...(order.profile && { profile: order.profile }),
+      ...(isSupported && { replaces }),
+    }
+    try {
+      const { url } = await patiently(clock, signal, () => client.createOrder(wish))
+      const placed = { ...open, url, spent }
+      await this.#orders.write(order.id, placed)
+      log.info({ certificate: order.id, order: url, replaces }, 'ordered')
+      return placed
+    } catch (error) {
+      await ledger.refund(spent)
+      if (!isSupported || !(error instanceof CertsError) || !isReplaced(error)) throw error
+      log.info({ certificate: order.id, replaces }, 'it was replaced before: ordering without saying what it replaces')
+      return this.#place(client, order, open, signal, undefined)
+    }
+  }
+
+  async #validate(client: acme.Client, order: acme.Order, signal: AbortSignal): Promise<void> {
+    const { records } = this.#options
     const tasks = await this.#tasks(client, order, signal)
     const values = tasks.map((task) => task.txt)
     try {
       await records.publish(values, signal)
       await this.#untilPublished(values, signal)
-      for (const task of tasks) await this.#complete(client, task, signal)
+      const results = await Promise.allSettled(tasks.map((task) => this.#complete(client, task, signal)))
+      for (const result of results) if (result.status === 'rejected') throw result.reason
     } finally {
       await records.retract(values)
     }
-    const key = (await acme.crypto.createPrivateEcdsaKey('P-256')).toString()
-    const [, csr] = await acme.crypto.createCsr({ commonName: commonName(names), altNames: [...names] }, key)
-    const signed = await this.#finalize(client, order, csr, signal)
-    return { key, chain: await patiently(clock, signal, () => client.getCertificate(signed)) }
-  }
-
-  /** The client of a registered account; its key is stored before the authority hears of it. */
-  #client(signal: AbortSignal): Promise<acme.Client> {
-    this.#registered ??= this.#register(signal)
-    return this.#registered
-  }
-
-  async #register(signal: AbortSignal): Promise<acme.Client> {
-    const { name, directory, email, store, clock } = this.#options
-    const content = await store.read(`account/${name}`)
-    const account = content && accountSchema.parse(JSON.parse(Buffer.from(content).toString()))
-    const key = account?.key ?? (await acme.crypto.createPrivateEcdsaKey('P-256')).toString()
-    if (!account) await store.write(`account/${name}`, JSON.stringify({ key }))
-    const client = new acme.Client({ directoryUrl: directory, accountKey: key })
-    const contact = email === undefined ? {} : { contact: [`mailto:${email}`] }
-    try {
-      await patiently(clock, signal, () => client.createAccount({ termsOfServiceAgreed: true, ...contact }))
-    } catch (error) {
-      // An account that is there already the library updates, which an authority may refuse when nothing changes.
-      if (!isRegistered(client)) throw error
-    }
-    return client
   }
 
   async #tasks(client: acme.Client, order: acme.Order, signal: AbortSignal): Promise<Task[]> {
-    const authorizations = await patiently(this.#options.clock, signal, () => client.getAuthorizations(order))
+    const { clock, nameservers } = this.#options
+    const authorizations = await patiently(clock, signal, () => client.getAuthorizations(order))
     const open = authorizations.filter((authorization) => authorization.status !== 'valid')
     return Promise.all(
       open.map(async ({ url, identifier, challenges }) => {
         const challenge = challenges.find(({ type }) => type === 'dns-01')
         if (!challenge) throw certsError('ca_refused', `${identifier.value} cannot be validated by dns-01.`)
         const value = await client.getChallengeKeyAuthorization(challenge)
-        return { authorizationUrl: url, challenge, txt: { name: `_acme-challenge.${identifier.value}`, value } }
+        const name = await challengeTarget(`_acme-challenge.${identifier.value}`, nameservers)
+        return { identifier: identifier.value, authorizationUrl: url, challenge, txt: { name, value } }
       }),
     )
   }
@@ -135,13 +242,15 @@ export class AcmeIssuer implements Issuer {
     await Promise.all(checks)
   }
 
-  async #complete(client: acme.Client, { authorizationUrl, challenge, txt }: Task, signal: AbortSignal): Promise<void> {
+  async #complete(client: acme.Client, task: Task, signal: AbortSignal): Promise<void> {
+    const { identifier, authorizationUrl, challenge, txt } = task
     await this.#poll(`${txt.name} was not validated in time.`, signal, async () => {
       const [authorization] = await client.getAuthorizations({ authorizations: [authorizationUrl] } as acme.Order)
       if (authorization?.status === 'valid') return authorization
       const current = authorization?.challenges.find(({ url }) => url === challenge.url)
       if (authorization?.status !== 'pending') {
         const { detail = authorization?.status } = (current as { error?: { detail?: string } } | undefined)?.error ?? {}
+        await this.#options.ledger.spend([{ limit: 'failures', of: identifier }])
         throw certsError('challenge_failed', `${txt.name}: ${detail}`)
       }
       if (current?.status === 'pending') await client.completeChallenge(current)
@@ -150,11 +259,11 @@ export class AcmeIssuer implements Issuer {
   }
 
   /** Reads the state anew before each step, so that a lost answer to "finalize" does no harm. */
-  async #finalize(client: acme.Client, order: acme.Order, csr: Buffer, signal: AbortSignal): Promise<acme.Order> {
+  async #finalize(client: acme.Client, order: acme.Order, csr: string, signal: AbortSignal): Promise<acme.Order> {
     return this.#poll(`The order ${order.url} was not signed in time.`, signal, async () => {
       const current = await client.getOrder(order)
       if (current.status === 'valid') return current
-      if (current.status === 'invalid') throw certsError('ca_refused', `The order ${order.url} became invalid.`)
+      if (current.status === 'invalid') throw certsError('ca_unavailable', `The order ${order.url} became invalid.`)
       if (current.status === 'ready') await client.finalizeOrder(current, csr)
       return undefined
     })
@@ -172,15 +281,17 @@ export class AcmeIssuer implements Issuer {
   }
 }
 
-function isRegistered(client: acme.Client): boolean {
-  try {
-    return client.getAccountUrl() !== ''
-  } catch {
-    return false
-  }
+/** The identifier of the certificate that an order of the same authority replaces. */
+function replacedBy({ current }: Order): string | undefined {
+  return current?.chain === undefined ? undefined : certificateId(current.chain)
 }
 
-/** The first name that fits into a common name (64 characters), which some authorities still want. */
-function commonName(names: readonly string[]): string {
-  return names.find((name) => name.length <= 64) ?? ''
+function kindOf({ names, current }: Order, replaces: string | undefined) {
+  const isExempt = replaces !== undefined && current?.isInWindow === true
+  return { names, isRenewal: current?.isSame === true, isExempt }
+}
+
+/** RFC 9773, 5: an order for it exists already, or it is not the account's any more. */
+function isReplaced({ kind }: CertsError): boolean {
+  return kind === 'alreadyReplaced' || kind === 'conflict'
 }

@@ -38,6 +38,12 @@ export class LocalIssuer implements Issuer {
     return new LocalIssuer(made, days, clock)
   }
 
+  /** Nothing is kept: signing is one step, and free. */
+  async settle(): Promise<void> {}
+
+  /** There is no list that could say so: what is revoked is replaced, and expires. */
+  async revoke(): Promise<void> {}
+
   async issue({ names }: Order, signal: AbortSignal): Promise<CertificatePair> {
     signal.throwIfAborted()
     try {

@@ -6,6 +6,7 @@ import { startCerts } from './app.ts'
 import { systemClock } from './clock.ts'
 import { certsConfig } from './config.ts'
 import { createMetrics } from './metrics.ts'
+import { readRevoke, readWhy } from './requests.ts'
 
 await runService({
   name: 'certs',
@@ -22,6 +23,14 @@ await runService({
       await startCerts(config, { credential, records: hub, clock: systemClock, metrics, checks, log }),
     )
     hub.handle('certs.list', async () => certs.list())
+    hub.handle('certs.plan', async () => certs.plan())
+    hub.handle('certs.why', async (value) => certs.why(readWhy(value).id))
+    hub.handle('certs.revoke', async (value, { from }) => {
+      const { id, reason } = readRevoke(value)
+      log.warn({ certificate: id, reason, from }, 'asked to revoke')
+      return certs.revoke(id, reason)
+    })
+    process.on('SIGHUP', () => void certs.reload())
     return {}
   },
 })

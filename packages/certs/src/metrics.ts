@@ -10,7 +10,13 @@ export interface ReaderStage {
   delivered: boolean
   /** The reader has seen its own server serve the current certificate. */
   served: boolean
+  /** When it was delivered, Unix ms, as far as that is known. */
+  deliveredAt?: number
+  /** It was delivered, but is not served, for longer than the certificate's rules allow. */
+  late: boolean
 }
+
+const stageNames = ['issued', 'delivered', 'served'] as const
 
 /** What certs tells Prometheus. */
 export interface Metrics {
@@ -19,6 +25,8 @@ export interface Metrics {
   delivered(id: string): void
   readerRefused(code: string): void
   stages(stages: readonly ReaderStage[]): void
+  /** A canary did not prove a new certificate. */
+  trialFailed(id: string): void
 }
 
 /** Registers the metrics of this service. */
@@ -54,6 +62,18 @@ export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
     help: 'Whether the current certificate has reached this stage with this reader: issued, delivered, served.',
     labelNames: ['certificate', 'reader', 'stage'],
   })
+  const late = gauge(registry, {
+    name: 'damon_certificate_late_readers',
+    help: 'Readers that do not serve the certificate which was delivered to them, for longer than allowed.',
+    labelNames,
+  })
+  const trials = counter(registry, {
+    name: 'damon_certificate_trials_failed_total',
+    help: 'New certificates that a canary did not prove.',
+    labelNames,
+  })
+  /** What was told last, by certificate and reader: a thousand readers are not told anew for each change of one. */
+  let told = new Map<string, ReaderStage>()
   return {
     scheduled(certificate, current, nextAttempt) {
       expiry.set({ certificate }, (current?.notAfter ?? 0) / 1000)
@@ -63,12 +83,23 @@ export function createMetrics(registry: Parameters<typeof gauge>[0]): Metrics {
     delivered: (certificate) => deliveries.inc({ certificate }),
     readerRefused: (code) => refused.inc({ code }),
     stages(stages) {
-      stage.reset()
-      for (const { certificate, reader, delivered, served } of stages) {
-        stage.set({ certificate, reader, stage: 'issued' }, 1)
-        stage.set({ certificate, reader, stage: 'delivered' }, delivered ? 1 : 0)
-        stage.set({ certificate, reader, stage: 'served' }, served ? 1 : 0)
+      const now = new Map(stages.map((one) => [`${one.certificate} ${one.reader}`, one]))
+      for (const [key, { certificate, reader }] of told) {
+        if (now.has(key)) continue
+        for (const name of stageNames) stage.remove({ certificate, reader, stage: name })
       }
+      late.reset()
+      for (const [key, { certificate, reader, delivered, served, late: isLate }] of now) {
+        late.inc({ certificate }, isLate ? 1 : 0)
+        const before = told.get(key)
+        if (!before) stage.set({ certificate, reader, stage: 'issued' }, 1)
+        if (before?.delivered !== delivered) {
+          stage.set({ certificate, reader, stage: 'delivered' }, delivered ? 1 : 0)
+        }
+        if (before?.served !== served) stage.set({ certificate, reader, stage: 'served' }, served ? 1 : 0)
+      }
+      told = now
     },
+    trialFailed: (certificate) => trials.inc({ certificate }),
   }
 }

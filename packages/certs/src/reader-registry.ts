@@ -31,13 +31,10 @@ export class ReaderRegistry {
 
   /** The readers among these records (`cert-reader/…`) whose statement and token hold now. */
   async judge(records: ReadonlyMap<string, WatchedRecord>): Promise<KnownReader[]> {
-    const readers: KnownReader[] = []
     for (const key of this.#findings.keys()) if (!records.has(key)) this.#findings.delete(key)
-    for (const [key, record] of records) {
-      const { reader, serving } = await this.#find(key, record)
-      if (reader && !this.#isOver(reader)) readers.push({ ...reader, serving })
-    }
-    return readers
+    // All at once: signatures are verified by other threads.
+    const findings = await Promise.all([...records].map(([key, record]) => this.#find(key, record)))
+    return findings.flatMap(({ reader, serving }) => (reader && !this.#isOver(reader) ? { ...reader, serving } : []))
   }
 
   async #find(key: string, record: WatchedRecord): Promise<Finding> {

@@ -1,20 +1,34 @@
 import type { Logger } from '@damon/runtime/logger'
-import type { Attempts, Failures } from './attempts.ts'
+import { type Attempts, addFailure, afterRestart, type Failures } from './attempts.ts'
 import type { Clock } from './clock.ts'
-import { asCertsError } from './errors.ts'
-import type { Issuer } from './issuer.ts'
+import { asCertsError, CertsError } from './errors.ts'
+import type { Issuer, Order } from './issuer.ts'
+import type { Lease, Leases } from './leases.ts'
 import type { Metrics } from './metrics.ts'
-import { type Due, nextAttempt } from './schedule.ts'
+import { askAgainMs } from './renewal-info.ts'
+import type { Revocations } from './revocations.ts'
+import { type Due, nextAttempt, nextIssuer } from './schedule.ts'
 import type { Shelf, StoredCertificate } from './shelf.ts'
+import type { Suggestions } from './suggestions.ts'
 import type { Turnstile } from './turnstile.ts'
 import type { WantedCertificate } from './wanted.ts'
 
+/** After these the order itself is in doubt: it is rehearsed before the authority counts another failure. */
+const rehearsedAfter = new Set(['challenge_failed', 'rehearsal_failed', 'ca_refused', 'ca_refused_name'])
+
 /** What the renewals of all certificates share. */
 export interface RenewalOptions {
+  issuer: (name: string) => Issuer
   shelf: Shelf
   attempts: Attempts
+  suggestions: Suggestions
+  revocations: Pick<Revocations, 'of'>
+  leases: Leases
   clock: Clock
+  /** How many order at a time. */
   turnstile: Turnstile
+  /** How many ask for their window at a time. */
+  questions: Turnstile
   metrics: Metrics
   log: Logger
   /** Told of each new certificate, after it is stored. */
@@ -24,26 +38,24 @@ export interface RenewalOptions {
 /** Keeps one certificate alive: waits until it is due, orders it, stores it, and again. */
 export class Renewal {
   readonly wanted: WantedCertificate
-  readonly #issuer: Issuer
   readonly #options: RenewalOptions
   #failures: Failures | undefined
+  /** When the authority is asked for its window next, where that is not stored with the last answer. */
+  #askAt = 0
+  #wake = Promise.withResolvers<void>()
 
-  private constructor(
-    wanted: WantedCertificate,
-    issuer: Issuer,
-    options: RenewalOptions,
-    failures: Failures | undefined,
-  ) {
+  private constructor(wanted: WantedCertificate, options: RenewalOptions, failures: Failures | undefined) {
     this.wanted = wanted
-    this.#issuer = issuer
     this.#options = options
     this.#failures = failures
   }
 
   /** Takes up what the store knows of the certificate. Throws `store_damaged`. */
-  static async load(wanted: WantedCertificate, issuer: Issuer, options: RenewalOptions): Promise<Renewal> {
-    await options.shelf.load(wanted.id, options.clock.now())
-    return new Renewal(wanted, issuer, options, await options.attempts.load(wanted.id))
+  static async load(wanted: WantedCertificate, options: RenewalOptions): Promise<Renewal> {
+    const { id } = wanted
+    await options.shelf.load(id, options.clock.now())
+    await options.suggestions.load(id)
+    return new Renewal(wanted, options, afterRestart(await options.attempts.load(id)))
   }
 
   get current(): StoredCertificate | undefined {
@@ -54,67 +66,196 @@ export class Renewal {
     return this.#failures
   }
 
+  /** Which issuer is asked at the next attempt. */
+  get issuer(): string {
+    const { issuers, fallbackAfter } = this.wanted
+    return nextIssuer(issuers, fallbackAfter, this.#failures, this.#options.clock.now())
+  }
+
   /** When the next attempt is due, and why. */
   get due(): Due {
     const { current, wanted } = this
-    const namesMatch =
-      current !== undefined && sameNames(current.names, wanted.names) && current.issuer === wanted.issuer
-    return nextAttempt({ current: current && { ...current, namesMatch }, failures: this.#failures })
+    const { suggestions, revocations } = this.#options
+    const revoked = revocations.of(current?.fingerprint) !== undefined
+    const failures = this.#failures && {
+      ...this.#failures,
+      elsewhere: wanted.issuers.some((issuer) => !this.#failures?.refusedBy.includes(issuer)),
+    }
+    return nextAttempt({
+      current: current && { ...current, fits: fits(current, wanted), revoked },
+      suggestedAt: suggestions.of(wanted.id, current?.fingerprint)?.at,
+      failures,
+    })
+  }
+
+  /** What would be ordered now. */
+  order(fence: Order['fence'] = async () => {}): Order {
+    const { current, wanted, issuer } = this
+    const { suggestions, clock } = this.#options
+    const { id, names, keyType, profile } = wanted
+    const window = suggestions.of(id, current?.fingerprint)
+    const isInWindow = window !== undefined && window.start <= clock.now() && clock.now() <= window.end
+    return {
+      id,
+      names,
+      keyType,
+      profile,
+      current: current && {
+        fingerprint: current.fingerprint,
+        isSame: sameNames(current.names, names) && current.issuer === issuer,
+        chain: current.issuer === issuer ? current.chain : undefined,
+        isInWindow,
+      },
+      fence,
+    }
+  }
+
+  /** Something that the decision depends on has changed from outside. */
+  refresh(): void {
+    this.#wake.resolve()
   }
 
   /** Runs until the signal is aborted; a failure never ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, turnstile, metrics, log } = this.#options
+    const { clock, turnstile, questions, metrics, log } = this.#options
+    const { id } = this.wanted
+    let told = ''
     try {
       for (;;) {
+        this.#wake = Promise.withResolvers()
         const { at, why } = this.due
-        metrics.scheduled(this.wanted.id, this.current, at)
-        if (at > clock.now()) log.info({ certificate: this.wanted.id, at: new Date(at), why }, 'next attempt')
-        await clock.until(at, signal)
-        await turnstile.pass(async () => {
-          signal.throwIfAborted()
-          // While it waited for its turn, nothing may have changed; but ask again, it costs nothing.
-          if (this.due.at <= clock.now()) await this.#attempt(signal)
-        })
+        const text = `${at} ${why}`
+        if (at > clock.now() && text !== told) log.info({ certificate: id, at: new Date(at), why }, 'next attempt')
+        told = text
+        metrics.scheduled(id, this.current, at)
+        await this.#until(Math.min(at, this.#questionAt()), signal)
+        if (this.due.at <= clock.now()) await turnstile.pass(() => this.#attemptOnce(signal))
+        else if (this.#questionAt() <= clock.now()) await questions.pass(() => this.#ask(signal))
       }
     } catch (error) {
       if (!signal.aborted) throw error
     }
   }
 
-  async #attempt(signal: AbortSignal): Promise<void> {
-    const { shelf, attempts, clock, metrics, log, issued } = this.#options
-    const { id, issuer, names } = this.wanted
+  async #until(at: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController()
+    const ended = AbortSignal.any([signal, woken.signal])
+    await Promise.race([this.#options.clock.until(at, ended), this.#wake.promise]).finally(() => woken.abort())
+    signal.throwIfAborted()
+  }
+
+  /** Never for a certificate that is expired, or about to be replaced anyway (RFC 9773, 4.3). */
+  #questionAt(): number {
+    const { current } = this
+    const { suggestions, clock, issuer } = this.#options
+    if (!current || !fits(current, this.wanted) || clock.now() >= current.notAfter || this.#failures) return Infinity
+    if (issuer(current.issuer).renewalInfo === undefined) return Infinity
+    return Math.max(suggestions.of(this.wanted.id, current.fingerprint)?.askAt ?? 0, this.#askAt)
+  }
+
+  async #ask(signal: AbortSignal): Promise<void> {
+    const { suggestions, clock, issuer, log } = this.#options
+    const { current, wanted } = this
+    if (!current) return
+    this.#askAt = clock.now() + askAgainMs
     try {
-      const pair = await this.#issuer.issue({ id, names }, signal)
-      const certificate = await shelf.add(id, pair, { issuer, names }, clock.now())
-      this.#failures = undefined
-      await attempts.succeeded(id)
-      metrics.attempt(id, 'issued')
-      const { fingerprint, notAfter } = certificate
-      log.info({ certificate: id, fingerprint, notAfter: new Date(notAfter) }, 'issued')
-      issued(certificate)
+      const window = await issuer(current.issuer).renewalInfo?.(current.chain, signal)
+      if (!window) return
+      this.#askAt = 0
+      const before = suggestions.of(wanted.id, current.fingerprint)
+      const { at, start, end, explanation } = await suggestions.add(wanted.id, current.fingerprint, window)
+      if (before?.at === at) return
+      log.info({ certificate: wanted.id, at: new Date(at), start, end, explanation }, 'the authority suggests when')
     } catch (error) {
       signal.throwIfAborted()
-      const problem = asCertsError(error)
-      metrics.attempt(id, problem.code)
-      this.#failures = await this.#remember(problem)
-      log.error({ certificate: id, failures: this.#failures.count, err: problem }, 'attempt failed')
+      log.warn({ certificate: wanted.id, err: asCertsError(error) }, 'the authority does not say when to renew')
     }
   }
 
-  async #remember(problem: ReturnType<typeof asCertsError>): Promise<Failures> {
-    const { attempts, clock, log } = this.#options
+  async #attemptOnce(signal: AbortSignal): Promise<void> {
+    const { leases, clock, log } = this.#options
     try {
-      return await attempts.failed(this.wanted.id, this.#failures, problem, clock.now())
+      await using lease = await leases.acquire(this.wanted.id, signal)
+      // Another certs may have done it meanwhile: decide again, on what the store says now.
+      await this.#reload()
+      if (this.due.at <= clock.now()) await this.#attempt(lease, signal)
     } catch (error) {
-      // A store that cannot be written must not turn into a loop of orders.
-      log.error({ certificate: this.wanted.id, err: error }, 'the failure could not be stored')
-      const { code, message, retry, retryAt } = problem
-      const count = (this.#failures?.count ?? 0) + 1
-      return { count, lastAt: clock.now(), terminal: !retry, retryAt, code, message }
+      signal.throwIfAborted()
+      const problem = asCertsError(error)
+      log.error({ certificate: this.wanted.id, err: problem }, 'no attempt could be made')
+      this.#failures = addFailure(this.#failures, this.issuer, problem, clock.now())
     }
   }
+
+  async #reload(): Promise<void> {
+    const { shelf, attempts, suggestions, clock, issued } = this.#options
+    const { id } = this.wanted
+    const before = this.current?.fingerprint
+    const current = await shelf.load(id, clock.now())
+    await suggestions.load(id)
+    const stored = await attempts.load(id)
+    if (current && current.fingerprint !== before) {
+      this.#failures = stored
+      issued(current)
+    } else if (stored && stored.lastAt > (this.#failures?.lastAt ?? 0)) {
+      this.#failures = stored
+    }
+  }
+
+  async #attempt(lease: Lease, signal: AbortSignal): Promise<void> {
+    const { attempts, clock, metrics, log, issued } = this.#options
+    const { id, names } = this.wanted
+    const name = this.issuer
+    const issuer = this.#options.issuer(name)
+    const held = AbortSignal.any([signal, lease.lost])
+    try {
+      const order = this.order(lease.fence)
+      if (rehearsedAfter.has(this.#failures?.code ?? '')) await issuer.rehearse?.(order, held)
+      const pair = await issuer.issue(order, held)
+      await lease.fence()
+      const certificate = await this.#store(issuer, pair, name)
+      this.#failures = undefined
+      await attempts.succeeded(id)
+      await issuer.settle(id)
+      metrics.attempt(id, 'issued')
+      const { fingerprint, notAfter } = certificate
+      log.info({ certificate: id, issuer: name, names, fingerprint, notAfter: new Date(notAfter) }, 'issued')
+      issued(certificate)
+    } catch (error) {
+      signal.throwIfAborted()
+      const problem = asCertsError(lease.lost.aborted ? lease.lost.reason : error)
+      metrics.attempt(id, problem.code)
+      this.#failures = addFailure(this.#failures, name, problem, clock.now())
+      log.error({ certificate: id, issuer: name, failures: this.#failures.count, err: problem }, 'attempt failed')
+      if (problem.code === 'lease_lost') return
+      // A store that cannot be written must not turn into a loop of orders: what is in memory counts.
+      await attempts.save(id, this.#failures).catch((failure) => {
+        log.error({ certificate: id, err: failure }, 'the failure could not be stored')
+      })
+    }
+  }
+
+  async #store(issuer: Issuer, pair: Parameters<Shelf['add']>[1], name: string): Promise<StoredCertificate> {
+    const { shelf, clock } = this.#options
+    const { id, names, keyType, profile } = this.wanted
+    try {
+      return await shelf.add(id, pair, { issuer: name, names, keyType, profile }, clock.now())
+    } catch (error) {
+      // Asked for again, the same order would give the same certificate.
+      if (error instanceof CertsError && error.code === 'bad_issued') await issuer.settle(id)
+      throw error
+    }
+  }
+}
+
+/** Whether a certificate is what is wanted now. */
+function fits(current: StoredCertificate, wanted: WantedCertificate): boolean {
+  return (
+    sameNames(current.names, wanted.names) &&
+    wanted.issuers.includes(current.issuer) &&
+    current.keyType === wanted.keyType &&
+    current.profile === wanted.profile
+  )
 }
 
 function sameNames(one: readonly string[], other: readonly string[]): boolean {

@@ -3,6 +3,7 @@ import type { CertificatePair } from '@damon/trust/envelope'
 import { z } from 'zod'
 import { certsError } from './errors.ts'
 import type { Store } from './store.ts'
+import { type KeyType, keyTypes } from './wanted.ts'
 
 /** The one in use and the one before it. */
 const versionsKept = 2
@@ -12,6 +13,8 @@ const storedSchema = z.object({
   chain: z.string(),
   issuer: z.string(),
   names: z.array(z.string()),
+  keyType: z.enum(keyTypes).default(keyTypes[0]),
+  profile: z.string().optional(),
 })
 
 /** A certificate with its key as it lies in the store. */
@@ -19,12 +22,22 @@ export interface StoredCertificate extends CertificatePair {
   id: string
   issuer: string
   names: readonly string[]
+  keyType: KeyType
+  profile?: string | undefined
   /** SHA-256 of the leaf's DER, hex. */
   fingerprint: string
   /** Unix ms. */
   notBefore: number
   /** Unix ms. */
   notAfter: number
+}
+
+/** What was asked for when a certificate was issued. */
+export interface About {
+  issuer: string
+  names: readonly string[]
+  keyType?: KeyType
+  profile?: string | undefined
 }
 
 /** The issued certificates: each in the store in a version of its own, so that the last good one is never overwritten. */
@@ -52,6 +65,7 @@ export class Shelf {
       this.#current.set(id, described)
       return described
     }
+    this.#current.delete(id)
     return undefined
   }
 
@@ -59,13 +73,14 @@ export class Shelf {
    * Takes a new certificate: checks that key, chain, dates and names fit (else throws `bad_issued` and changes nothing),
    * stores it, makes it the current one, and only then lets go of old versions.
    */
-  async add(id: string, pair: CertificatePair, about: { issuer: string; names: readonly string[] }, now: number) {
+  async add(id: string, pair: CertificatePair, about: About, now: number): Promise<StoredCertificate> {
     try {
       checkPair({ ...pair, names: about.names, now })
     } catch (error) {
       throw certsError('bad_issued', (error as Error).message, { cause: error })
     }
-    const stored = { ...pair, issuer: about.issuer, names: [...about.names] }
+    const { issuer, names, keyType = keyTypes[0], profile } = about
+    const stored = { ...pair, issuer, names: [...names], keyType, profile }
     const known = await this.#store.list(`certificate/${id}`)
     // Names sort by time: 15 digits, and after the last one even if the clock went back.
     const last = Number(known.at(-1) ?? 0)

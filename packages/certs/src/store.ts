@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
-import { chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { chmod, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isKey } from '@damon/protocol/names'
 import { certsError } from './errors.ts'
@@ -8,6 +8,8 @@ const magic = Buffer.from('damon-store-1\n')
 const nonceLength = 12
 const tagLength = 16
 const suffix = '.sealed'
+/** What another process writes right now is younger. */
+const abandonedMs = 10 * 60_000
 
 /**
  * Files that hold keys: encrypted at rest (AES-256-GCM, bound to their name), readable by their owner only, replaced in
@@ -27,7 +29,8 @@ export class Store {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await chmod(folder, 0o700)
     for (const file of await readdir(folder, { recursive: true })) {
-      if (file.endsWith('.new')) await rm(join(folder, file), { force: true })
+      if (file.endsWith('.new') && (await isAbandoned(join(folder, file))))
+        await rm(join(folder, file), { force: true })
     }
     return new Store(folder, new Uint8Array(hkdfSync('sha256', keyBytes(key)!, '', magic, 32)))
   }
@@ -57,6 +60,25 @@ export class Store {
 
   /** Replaces the content of a name; durable once it resolves. Throws `store_failed`. */
   async write(name: string, content: Uint8Array | string): Promise<void> {
+    await this.#put(name, content, rename)
+  }
+
+  /** Makes a name that is not there yet, and tells whether it was this call that made it. Throws `store_failed`. */
+  async create(name: string, content: Uint8Array | string): Promise<boolean> {
+    try {
+      await this.#put(name, content, link)
+      return true
+    } catch (error) {
+      if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'EEXIST') return false
+      throw error
+    }
+  }
+
+  async #put(
+    name: string,
+    content: Uint8Array | string,
+    place: (from: string, to: string) => Promise<void>,
+  ): Promise<void> {
     const path = this.#path(name)
     const nonce = randomBytes(nonceLength)
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonce, { authTagLength: tagLength })
@@ -64,7 +86,7 @@ export class Store {
     const text = Buffer.concat([cipher.update(content), cipher.final()])
     try {
       await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-      await replaceFile(path, Buffer.concat([magic, nonce, cipher.getAuthTag(), text]))
+      await placeFile(path, Buffer.concat([magic, nonce, cipher.getAuthTag(), text]), place)
     } catch (error) {
       throw certsError('store_failed', `${name}${suffix} cannot be written.`, { cause: error })
     }
@@ -102,16 +124,24 @@ export function keyBytes(text: string): Uint8Array | undefined {
   return bytes?.length === 32 ? bytes : undefined
 }
 
-async function replaceFile(path: string, content: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.new`
-  const file = await open(temporary, 'w', 0o600)
+async function placeFile(
+  path: string,
+  content: Uint8Array,
+  place: (from: string, to: string) => Promise<void>,
+): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.new`
   try {
-    await file.writeFile(content)
-    await file.sync()
+    const file = await open(temporary, 'wx', 0o600)
+    try {
+      await file.writeFile(content)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await place(temporary, path)
   } finally {
-    await file.close()
+    await rm(temporary, { force: true })
   }
-  await rename(temporary, path)
   // Without this the rename itself may be lost by a power cut.
   const folder = await open(dirname(path), 'r')
   try {
@@ -119,4 +149,9 @@ async function replaceFile(path: string, content: Uint8Array): Promise<void> {
   } finally {
     await folder.close()
   }
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
+  return Date.now() - mtimeMs > abandonedMs
 }

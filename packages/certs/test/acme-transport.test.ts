@@ -2,7 +2,8 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import * as acme from 'acme-client'
 import { expect, test } from 'vitest'
-import { installAcmeTransport, readRetryAfter, withSignal } from '../src/acme-transport.ts'
+import { installAcmeTransport, withSignal } from '../src/acme-transport.ts'
+import { readRetryAfter } from '../src/retry-after.ts'
 
 installAcmeTransport(Date.now)
 const never = new AbortController().signal
@@ -53,7 +54,12 @@ test('a server error and a refusal are told apart, with type, detail and sub-pro
   await expect(ask()).rejects.toMatchObject({ code: 'ca_unavailable', retry: true })
   status = 400
   const message = expect.stringContaining('/dir answered 400 rejectedIdentifier: bad a.test: no')
-  await expect(ask()).rejects.toMatchObject({ code: 'ca_refused', retry: false, message })
+  await expect(ask()).rejects.toMatchObject({
+    code: 'ca_refused_name',
+    retry: false,
+    message,
+    kind: 'rejectedIdentifier',
+  })
 })
 
 test('an aborted attempt lets go of a request that hangs', async () => {

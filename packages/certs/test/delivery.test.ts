@@ -2,87 +2,10 @@ import { DamonError } from '@damon/protocol/errors'
 import { eventually } from '@damon/testkit/eventually'
 import { FakeRecords } from '@damon/testkit/fake-records'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
-import { aud, type TrustedIssuer, trustedIssuer } from '@damon/testkit/trusted-issuer'
-import { openCertificate } from '@damon/trust/envelope'
-import { type Authority, createAuthority, issueLeaf } from '@damon/trust/local-ca'
-import { createReader, readerKey, signReceipt, signStatement } from '@damon/trust/reader'
-import { beforeAll, expect, test } from 'vitest'
-import { systemClock } from '../src/clock.ts'
-import { Delivery } from '../src/delivery.ts'
-import type { Metrics } from '../src/metrics.ts'
-import { ReaderRegistry } from '../src/reader-registry.ts'
-import { Shelf } from '../src/shelf.ts'
-import { Store } from '../src/store.ts'
-import { quiet, storeKey } from './acme-setup.ts'
-
-let authority: Authority
-let issuer: TrustedIssuer
-
-beforeAll(async () => {
-  authority = await createAuthority({ name: 'test', now: Date.now(), days: 100 })
-  issuer = await trustedIssuer()
-})
-
-/** A delivery that runs on in-memory records; `renew` stores a certificate and tells it. */
-async function setup(records = new FakeRecords(), state?: string) {
-  await using made = new AsyncDisposableStack()
-  const path = state ?? made.use(await temporaryFolder()).path
-  const shelf = new Shelf(await Store.open(path, storeKey))
-  await shelf.load('edge', Date.now())
-  const refused: string[] = []
-  const metrics: Metrics = {
-    scheduled() {},
-    attempt() {},
-    delivered() {},
-    readerRefused: (code) => void refused.push(code),
-    stages() {},
-  }
-  const { identity, token } = await issuer.credential('certs/one', ['issue:*'])
-  const options = { trust: issuer.trust, aud, clock: systemClock, metrics, log: quiet }
-  const registry = new ReaderRegistry(options)
-  const delivery = new Delivery({ ...options, records, registry, shelf, identity, token })
-  const ending = new AbortController()
-  const running = delivery.run(ending.signal)
-  made.defer(async () => {
-    ending.abort()
-    await running
-  })
-  const resources = made.move()
-  return {
-    records,
-    delivery,
-    refused,
-    async renew(id = 'edge') {
-      const names = [`${id}.test`]
-      const pair = await issueLeaf(authority, { names, now: Date.now(), days: 30 })
-      const certificate = await shelf.add(id, pair, { issuer: 'local', names }, Date.now())
-      delivery.refresh()
-      return certificate
-    },
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
-  }
-}
-
-/** A reader's record, and what it takes to open what is sealed to it. */
-async function announce(records: FakeRecords, can: string[], wants: string[], options: { leased?: boolean } = {}) {
-  const { identity, token } = await issuer.credential('bot/one', can)
-  const reader = await createReader('bot')
-  const statement = await signStatement(reader, { identity, token, aud, wants, now: Date.now() })
-  records.forge(readerKey(reader), { value: { statement }, leased: options.leased ?? true })
-  const key = (id: string) => `cert/${reader.name}/${id}`
-  return {
-    reader,
-    key,
-    jws: (id: string) => (records.entries.get(key(id))?.value as { jws: string } | undefined)?.jws,
-    open: (jws: string, id = 'edge', after = 0) =>
-      openCertificate(jws, { reader, id, aud, trust: issuer.trust, now: Date.now(), after }),
-    leave: () => records.drop(readerKey(reader), 'left'),
-    async receive(serving: Record<string, { fingerprint: string; version: number }>) {
-      const receipts = await signReceipt(reader, { identity, aud, serving })
-      records.forge(readerKey(reader), { value: { statement, receipts }, leased: true })
-    },
-  }
-}
+import { createReader, readerKey } from '@damon/trust/reader'
+import { expect, test } from 'vitest'
+import { announce, setup } from './delivery-setup.ts'
+import { ManualClock } from './manual-clock.ts'
 
 test('a reader gets each certificate it wants, sealed to its key, and the next one with a higher version', async () => {
   await using certs = await setup()
@@ -132,7 +55,7 @@ test('records that prove nothing are refused and counted, once each', async () =
 test('what was sealed for a reader is dropped when it goes, also what an earlier life left', async () => {
   const records = new FakeRecords()
   records.forge('cert/bot/0123456789abcdef/edge', { value: { jws: 'a.b.c' }, leased: false })
-  await using certs = await setup(records)
+  await using certs = await setup({ records })
   await certs.renew()
   await eventually(() => expect(records.entries.size).toBe(0))
   const bot = await announce(records, ['cert:edge'], ['edge'])
@@ -145,12 +68,12 @@ test('a restart delivers nothing anew that lies there already', async () => {
   await using folder = await temporaryFolder()
   const records = new FakeRecords()
   const bot = await announce(records, ['cert:edge', 'cert:other'], ['edge', 'other'])
-  const first = await setup(records, folder.path)
+  const first = await setup({ records, state: folder.path })
   const { fingerprint } = await first.renew()
   await eventually(() => expect(first.delivery.stages).toMatchObject([{ delivered: true }]))
   await first[Symbol.asyncDispose]()
   records.log.length = 0
-  await using second = await setup(records, folder.path)
+  await using second = await setup({ records, state: folder.path })
   await second.renew('other')
   await eventually(() => expect(second.delivery.stages).toMatchObject([{ delivered: true }, { delivered: true }]))
   expect(records.log).toEqual([`put ${bot.key('other')}`])
@@ -163,7 +86,7 @@ test('versions rise above those that an earlier life delivered, even when the cl
   const future = Date.now() + 3_600_000
   const payload = Buffer.from(JSON.stringify({ version: future, fingerprint: '00' })).toString('base64url')
   records.forge(bot.key('edge'), { value: { jws: `a.${payload}.c` }, leased: false })
-  await using certs = await setup(records)
+  await using certs = await setup({ records })
   await certs.renew()
   await eventually(() => expect(certs.delivery.versions.get('edge')).toBe(future + 1))
 })
@@ -195,14 +118,34 @@ test('a receipt for the current certificate shows as served, one for an old one 
 test('two certs by mistake do not answer each other without end', async () => {
   const records = new FakeRecords()
   const bot = await announce(records, ['cert:edge'], ['edge'])
-  await using one = await setup(records)
+  await using one = await setup({ records })
   await one.renew()
   await eventually(() => expect(one.delivery.stages).toMatchObject([{ delivered: true }]))
-  await using two = await setup(records)
+  await using two = await setup({ records })
   await two.renew()
   await eventually(() => expect(two.delivery.stages).toMatchObject([{ delivered: true }]))
   await eventually(() => expect(one.delivery.stages).toMatchObject([{ delivered: false }]))
   const another = await announce(records, ['cert:edge'], ['edge'])
   await eventually(() => expect(another.jws('edge')).toBeDefined())
   expect(records.log.filter((line) => line === `put ${bot.key('edge')}`)).toHaveLength(2)
+})
+
+test('a reader that does not serve in time what was delivered is late, until it does', async () => {
+  const clock = new ManualClock(Date.now())
+  await using certs = await setup({ clock, rules: { canary: false, servedWithin: 30_000 } })
+  const [prompt, slow] = [
+    await announce(certs.records, ['cert:edge'], ['edge']),
+    await announce(certs.records, ['cert:edge'], ['edge']),
+  ]
+  const { fingerprint } = await certs.renew()
+  await eventually(() => expect(certs.delivery.stages).toMatchObject([{ delivered: true }, { delivered: true }]))
+  await prompt.receive({ edge: { fingerprint, version: 1 } })
+  const late = (one: { reader: { name: string } }) =>
+    certs.delivery.stages.find(({ reader }) => reader === one.reader.name)?.late
+  await eventually(() => expect(clock.alarms).toEqual([slow.lies()!.version + 30_000]))
+  expect([late(prompt), late(slow)]).toEqual([false, false])
+  clock.set(clock.now() + 31_000)
+  await eventually(() => expect([late(prompt), late(slow)]).toEqual([false, true]))
+  await slow.receive({ edge: { fingerprint, version: 1 } })
+  await eventually(() => expect([late(prompt), late(slow)]).toEqual([false, false]))
 })

@@ -2,14 +2,14 @@ import { X509Certificate } from 'node:crypto'
 import { eventually } from '@damon/testkit/eventually'
 import { checkPair } from '@damon/trust/certificate-node'
 import { expect, test } from 'vitest'
-import { acmeSetup } from './acme-setup.ts'
+import { acmeSetup, orderOf } from './acme-setup.ts'
 
 const never = new AbortController().signal
 const names = ['example.com', '*.example.com']
 
 test('a name and its wildcard are issued together, from two TXT values on one name, and nothing stays behind', async () => {
   await using setup = await acmeSetup()
-  const pair = await setup.issuer.issue({ id: 'edge', names }, never)
+  const pair = await setup.issuer.issue(orderOf('edge', names), never)
   expect(checkPair({ ...pair, names, now: Date.now() }).names.sort()).toEqual([...names].sort())
   const created = setup.api.requests.filter(({ method }) => method === 'POST')
   expect(created.map(({ path, status }) => `${path} ${status}`)).toEqual([
@@ -17,7 +17,7 @@ test('a name and its wildcard are issued together, from two TXT values on one na
     '/v2/domains/example.com/records 201',
   ])
   expect(setup.api.records('example.com')).toEqual([])
-  expect(setup.pebble.dns.txt('_acme-challenge.example.com')).toEqual([])
+  expect(setup.names.txt('_acme-challenge.example.com')).toEqual([])
   const root = new X509Certificate(setup.pebble.root)
   const last = new X509Certificate(
     pair.chain
@@ -30,8 +30,9 @@ test('a name and its wildcard are issued together, from two TXT values on one na
 
 test('the account is registered once and used again, also after a restart', async () => {
   await using setup = await acmeSetup()
-  const first = await setup.issuer.issue({ id: 'a', names: ['a.sub.example.com'] }, never)
-  const second = await setup.restart().issue({ id: 'a', names: ['a.sub.example.com'] }, never)
+  const first = await setup.issuer.issue(orderOf('a', ['a.sub.example.com']), never)
+  await setup.issuer.settle('a')
+  const second = await setup.restart().issue(orderOf('a', ['a.sub.example.com']), never)
   expect(second.key).not.toBe(first.key)
   expect(await setup.store.list('account')).toEqual(['pebble'])
   expect(setup.pebble.output().match(/new account|There are now \d+ accounts/gi) ?? []).toHaveLength(1)
@@ -41,14 +42,14 @@ test('the account is registered once and used again, also after a restart', asyn
 test('records of others under the same name survive', async () => {
   await using setup = await acmeSetup()
   await setup.api.seed('example.com', { type: 'TXT', name: '_acme-challenge', data: 'of somebody else' })
-  await setup.issuer.issue({ id: 'edge', names }, never)
+  await setup.issuer.issue(orderOf('edge', names), never)
   expect(setup.api.records('example.com')).toMatchObject([{ data: 'of somebody else' }])
-  expect(setup.pebble.dns.txt('_acme-challenge.example.com')).toEqual(['of somebody else'])
+  expect(setup.names.txt('_acme-challenge.example.com')).toEqual(['of somebody else'])
 })
 
 test('TXT records that no server publishes fail the attempt with a name for it, and are removed', async () => {
   await using setup = await acmeSetup({ published: false })
-  await expect(setup.issuer.issue({ id: 'edge', names }, never)).rejects.toMatchObject({
+  await expect(setup.issuer.issue(orderOf('edge', names), never)).rejects.toMatchObject({
     code: 'not_propagated',
     message: expect.stringContaining('lacks 2 of the TXT values of _acme-challenge.example.com'),
   })
@@ -58,7 +59,7 @@ test('TXT records that no server publishes fail the attempt with a name for it, 
 test('an attempt that is aborted takes its records back', async () => {
   await using setup = await acmeSetup({ published: false })
   const controller = new AbortController()
-  const attempt = setup.issuer.issue({ id: 'edge', names }, controller.signal)
+  const attempt = setup.issuer.issue(orderOf('edge', names), controller.signal)
   attempt.catch(() => {})
   await eventually(() => expect(setup.api.records('example.com').length).toBe(2))
   controller.abort(new Error('stopping'))
@@ -69,16 +70,16 @@ test('an attempt that is aborted takes its records back', async () => {
 test('what a failed clean-up left behind is swept by the next attempt', async () => {
   await using setup = await acmeSetup()
   setup.api.refusals.push({ method: 'DELETE', status: 422, times: 2 })
-  await setup.issuer.issue({ id: 'edge', names }, never)
+  await setup.issuer.issue(orderOf('edge', names), never)
   expect(setup.api.records('example.com')).toHaveLength(2)
-  await setup.issuer.issue({ id: 'other', names: ['sub.example.com'] }, never)
+  await setup.issuer.issue(orderOf('other', ['sub.example.com']), never)
   expect(setup.api.records('example.com')).toEqual([])
 })
 
 test('a name that the authority refuses is a terminal error with its words', async () => {
   await using setup = await acmeSetup({ blocked: ['blocked.example.com'] })
-  await expect(setup.issuer.issue({ id: 'bad', names: ['blocked.example.com'] }, never)).rejects.toMatchObject({
-    code: 'ca_refused',
+  await expect(setup.issuer.issue(orderOf('bad', ['blocked.example.com']), never)).rejects.toMatchObject({
+    code: 'ca_refused_name',
     retry: false,
     message: expect.stringMatching(/answered 400 \w+: /),
   })

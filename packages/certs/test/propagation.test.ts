@@ -18,6 +18,7 @@ function servers(table: Record<string, Record<string, string[] | Error>>) {
   const port: Nameservers = {
     of: async () =>
       Object.entries(table).map(([server, addresses]) => ({ name: server, addresses: Object.keys(addresses) })),
+    cname: async () => undefined,
     async txt(address) {
       asked.push(address)
       const answer = Object.values(table).find((addresses) => address in addresses)![address]!

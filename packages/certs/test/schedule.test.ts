@@ -1,12 +1,13 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { emergencyAt, nextAttempt, retryTable } from '../src/schedule.ts'
+import { emergencyAt, nextAttempt, nextIssuer, retryJitter, retryTable } from '../src/schedule.ts'
 
 const hour = 3_600_000
 const day = 24 * hour
 const minute = 60_000
 
 function certificate(lifeMs: number, fingerprint = 'ab') {
-  return { notBefore: 0, notAfter: lifeMs, fingerprint, namesMatch: true }
+  return { notBefore: 0, notAfter: lifeMs, fingerprint, fits: true }
 }
 
 test.each([
@@ -31,9 +32,9 @@ test('the jitter differs between certificates and is the same after a restart', 
 
 test('a missing certificate and changed names are due at once', () => {
   expect(nextAttempt({})).toEqual({ at: 0, why: 'missing' })
-  expect(nextAttempt({ current: { ...certificate(90 * day), namesMatch: false } })).toEqual({
+  expect(nextAttempt({ current: { ...certificate(90 * day), fits: false } })).toEqual({
     at: 0,
-    why: 'names changed',
+    why: 'changed',
   })
 })
 
@@ -43,13 +44,23 @@ test.each([
   [3, 100 * minute],
   [4, day],
   [40, day],
-])('after %i failures the next attempt is %i ms away', (count, wait) => {
+])('after %i failures the next attempt is %i ms away, or up to a tenth more', (count, wait) => {
   const failures = { count, lastAt: 1_000, terminal: false }
-  expect(nextAttempt({ failures })).toEqual({ at: 1_000 + wait, why: 'retry' })
+  const { at, why } = nextAttempt({ failures })
+  expect(why).toBe('retry')
+  expect(at - 1_000).toBeGreaterThanOrEqual(wait)
+  expect(at - 1_000).toBeLessThanOrEqual(wait * (1 + retryJitter))
+  expect(nextAttempt({ failures }).at).toBe(at)
 })
 
 test('a terminal failure is retried daily from the first time on', () => {
-  expect(nextAttempt({ failures: { count: 1, lastAt: 0, terminal: true } }).at).toBe(retryTable.at(-1))
+  const { at } = nextAttempt({ failures: { count: 1, lastAt: 0, terminal: true } })
+  expect(at).toBeGreaterThanOrEqual(retryTable.at(-1)!)
+})
+
+test('while another issuer has not refused yet, a terminal failure moves on to it at once', () => {
+  const { at } = nextAttempt({ failures: { count: 1, lastAt: 0, terminal: true, elsewhere: true } })
+  expect(at).toBeLessThan(2 * minute)
 })
 
 test('what the other side asked for is honoured', () => {
@@ -78,4 +89,57 @@ test('a retry that the table puts behind the end of the quiet time comes when th
   const lastAt = emergencyAt(current) - 12 * hour
   const due = nextAttempt({ current, failures: { count: 4, lastAt, terminal: false } })
   expect(due).toEqual({ at: emergencyAt(current), why: 'emergency' })
+})
+
+test('the instant that the authority suggests counts, but never behind the emergency', () => {
+  const current = certificate(90 * day)
+  expect(nextAttempt({ current, suggestedAt: 5 * day })).toEqual({ at: 5 * day, why: 'suggested' })
+  expect(nextAttempt({ current, suggestedAt: 89 * day })).toEqual({ at: emergencyAt(current), why: 'emergency' })
+})
+
+test('a revoked certificate is due at once, whatever is suggested', () => {
+  const current = { ...certificate(90 * day), revoked: true }
+  expect(nextAttempt({ current, suggestedAt: 80 * day })).toEqual({ at: 0, why: 'revoked' })
+})
+
+const lives = fc.constantFrom(90 * day, 64 * day, 45 * day, 160 * hour)
+
+test('whatever fails however often, there is a next attempt before the end, and attempts never crowd', () => {
+  fc.assert(
+    fc.property(
+      lives,
+      fc.float({ min: 0, max: 1, noNaN: true }),
+      fc.array(fc.boolean(), { maxLength: 300 }),
+      (life, share, kinds) => {
+        const current = certificate(life)
+        const suggestedAt = share < 0.5 ? undefined : share * life
+        let { at } = nextAttempt({ current, suggestedAt })
+        expect(at).toBeLessThanOrEqual(emergencyAt(current))
+        for (let count = 1; at < life && count <= kinds.length; count++) {
+          const failures = { count, lastAt: at, terminal: kinds[count - 1]! && count < 3 }
+          const next = nextAttempt({ current, suggestedAt, failures })
+          expect(next.at - at).toBeGreaterThanOrEqual(minute)
+          expect(next.at - at).toBeLessThanOrEqual(day * (1 + retryJitter))
+          // From the emergency on, no more than a tenth of what is left goes by without an attempt.
+          if (at >= emergencyAt(current) && !failures.terminal) {
+            expect(next.at - at).toBeLessThanOrEqual(Math.max((life - at) / 10 + 1, 100 * minute * (1 + retryJitter)))
+          }
+          at = next.at
+        }
+      },
+    ),
+    { seed: 7, numRuns: 200 },
+  )
+})
+
+test('the first issuer is asked first, the next one after the stated time, in the end the first again', () => {
+  const issuers = ['a', 'b']
+  const turn = (issuer: string, since: number, terminal = false) => ({ issuer, since, terminal })
+  expect(nextIssuer(issuers, 12 * hour, undefined, 0)).toBe('a')
+  expect(nextIssuer(issuers, 12 * hour, turn('a', 0), 12 * hour - 1)).toBe('a')
+  expect(nextIssuer(issuers, 12 * hour, turn('a', 0), 12 * hour)).toBe('b')
+  expect(nextIssuer(issuers, 12 * hour, turn('b', 12 * hour), 24 * hour)).toBe('a')
+  expect(nextIssuer(issuers, 12 * hour, turn('a', 0, true), 1)).toBe('b')
+  expect(nextIssuer(['a'], 12 * hour, turn('a', 0, true), day)).toBe('a')
+  expect(nextIssuer(issuers, 12 * hour, turn('gone', 0), day)).toBe('a')
 })

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import { expect, test } from 'vitest'
@@ -53,11 +53,15 @@ test('a flipped bit, a moved file, a cut file and a wrong key are all refused', 
   expect(await store.read('a')).toBeDefined()
 })
 
-test('what a crash left half-written is cleared at the next start and never read', async () => {
+test('what a crash left half-written is cleared at a later start and never read, what another writes now is left alone', async () => {
   await using folder = await temporaryFolder()
   const store = await Store.open(folder.path, storeKey)
   await store.write('certificate/edge/1', 'old')
-  await writeFile(join(folder.path, 'certificate/edge/1.sealed.99.new'), 'half')
+  const half = join(folder.path, 'certificate/edge/1.sealed.99.new')
+  await writeFile(half, 'half')
+  await Store.open(folder.path, storeKey)
+  expect(await readdir(join(folder.path, 'certificate/edge'))).toHaveLength(2)
+  await utimes(half, new Date(0), new Date(0))
   const again = await Store.open(folder.path, storeKey)
   expect(await readdir(join(folder.path, 'certificate/edge'))).toEqual(['1.sealed'])
   expect(Buffer.from((await again.read('certificate/edge/1'))!).toString()).toBe('old')
@@ -76,4 +80,26 @@ test('a key is 32 bytes in hex, base64 or base64url', () => {
     expect(Buffer.from(keyBytes(text)!).equals(bytes)).toBe(true)
   }
   for (const text of ['', 'password', storeKey.slice(2), `${storeKey}00`]) expect(keyBytes(text)).toBeUndefined()
+})
+
+test('a name can be made once only, whoever is quicker', async () => {
+  await using folder = await temporaryFolder()
+  const [one, other] = [await Store.open(folder.path, storeKey), await Store.open(folder.path, storeKey)]
+  const made = await Promise.all([one.create('lease/a', 'one'), other.create('lease/a', 'other')])
+  expect(made.filter(Boolean)).toHaveLength(1)
+  expect(Buffer.from((await one.read('lease/a'))!).toString()).toBe(made[0] ? 'one' : 'other')
+  expect(await readdir(join(folder.path, 'lease'))).toEqual(['a.sealed'])
+})
+
+test('a copy of the folder is a backup: it opens with the same key, with another one it does not', async () => {
+  await using folder = await temporaryFolder()
+  const store = await Store.open(join(folder.path, 'store'), storeKey)
+  await store.write('certificate/edge/1', 'a private key')
+  await cp(join(folder.path, 'store'), join(folder.path, 'backup'), { recursive: true })
+  await store.write('certificate/edge/2', 'a later one')
+  const restored = await Store.open(join(folder.path, 'backup'), storeKey)
+  expect(await restored.list('certificate/edge')).toEqual(['1'])
+  expect(Buffer.from((await restored.read('certificate/edge/1'))!).toString()).toBe('a private key')
+  const wrong = await Store.open(join(folder.path, 'backup'), otherKey)
+  await expect(wrong.read('certificate/edge/1')).rejects.toMatchObject({ code: 'store_damaged' })
 })

@@ -46,6 +46,10 @@ export const profiles = {
     about: 'puts certificates on disk; add the ids it may have, for example --can cert:edge',
     can: ['join:cert-agents'],
   },
+  hub: {
+    about: 'the hub itself, to receive its own certificate from certs',
+    can: ['cert:hub'],
+  },
   operator: {
     about: 'a person: reads all but the passwords of audio nodes, sends and asks everywhere',
     can: [

@@ -47,6 +47,8 @@ function createProgram(terminal: Terminal): Command {
   program
     .description('The command line of operators.')
     .addHelpText('after', `\n${about}`)
+    // A command below another one may have options of the same names.
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
       writeOut: (text) => terminal.print(text.trimEnd()),

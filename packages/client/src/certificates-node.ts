@@ -1,12 +1,14 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
 import { DamonError, damonError } from '@damon/protocol/errors'
 import { checkPair } from '@damon/trust/certificate-node'
+import type { OpenedCertificate } from '@damon/trust/envelope'
 import { Backoff } from './backoff.ts'
+import { CertificateCache } from './certificate-cache-node.ts'
 import { type Deferred, deferred, unlessAborted, unrefTimer } from './deferred.ts'
 import { Listeners, warn } from './listeners.ts'
-import { type CertificateHub, ReaderSession } from './reader-session-node.ts'
+import { type CertificateHub, type Follower, type ReaderSession, readerSession } from './reader-session-node.ts'
 import { ownAddress, type ServerAddress, servedFingerprint, serverName } from './served-certificate-node.ts'
 
 /** A certificate that has passed every check. */
@@ -28,7 +30,7 @@ export interface DeliveredCertificate {
 export interface CertificateEvents {
   /** There is a new certificate, checked; servers that are attached have it already. */
   change: DeliveredCertificate
-  /** A delivery was refused, or the reader cannot be announced; the certificate before it stays in use. */
+  /** A delivery or a kept certificate was refused, or the reader cannot be announced; the certificate before it stays in use. */
   refused: DamonError
   /** A server did not show the certificate in time. */
   unproven: Error
@@ -43,42 +45,65 @@ export interface TlsServer extends NodeJS.EventEmitter {
 
 const proofMs = 60_000
 
-/** Begins to receive a certificate: announces a fresh key for it and waits for what is sealed to that key. The token needs `cert:ID`. */
-export function certificates(
-  hub: CertificateHub,
-  id: string,
-  options: { names?: readonly string[] } = {},
-): CertificateReader {
+/** How a certificate is received. */
+export interface CertificateOptions {
+  /** Names that it has to be for, beside what certs was told. */
+  names?: readonly string[]
+  /**
+   * A folder where the last certificate is kept, sealed and for its owner alone, so that this process can start with it
+   * while hub or certs are down. Each identity needs one of its own.
+   */
+  cacheDir?: string
+}
+
+/**
+ * Begins to receive a certificate: announces what this process wants and waits for what is sealed to its key, which all
+ * certificates of a hub share. The token needs `cert:ID`.
+ */
+export function certificates(hub: CertificateHub, id: string, options: CertificateOptions = {}): CertificateReader {
   return new CertificateReader(hub, id, options)
 }
 
 /**
- * Receives one certificate under one fresh key. Nothing it is given by the hub is believed: an envelope has to be sealed to
- * this key by someone entitled, be newer than the last, and hold a pair, chain, names and dates that fit.
+ * Receives one certificate under the fresh key of this process. Nothing it is given by the hub is believed: an envelope has
+ * to be sealed to this key by someone entitled, be newer than the last, and hold a pair, chain, names and dates that fit.
  */
 export class CertificateReader implements AsyncDisposable {
   readonly id: string
-  readonly #hub: CertificateHub
   readonly #names: readonly string[]
   readonly #listeners = new Listeners<CertificateEvents>(warn)
   readonly #first: Deferred<DeliveredCertificate> = deferred()
   readonly #servers = new Map<TlsServer, SecureContextOptions>()
   readonly #opened = new AbortController()
-  readonly #started: Promise<ReaderSession | undefined>
+  readonly #session: ReaderSession
+  readonly #follower: Follower
   #current: DeliveredCertificate | undefined
+  #context: SecureContext | undefined
+  /** Of the last delivery; a kept certificate is none, it was sealed to the key of an earlier process. */
+  #version = 0
   /** Proofs of the current certificate that have not come: as long as one is missing there is no receipt. */
   #unproven = new Set<object>()
   #lastText: string | undefined
-  #queue: Promise<void> = Promise.resolve()
+  #cache: CertificateCache | undefined
+  #queue: Promise<void>
 
-  constructor(hub: CertificateHub, id: string, { names = [] }: { names?: readonly string[] }) {
-    this.#hub = hub
+  constructor(hub: CertificateHub, id: string, { names = [], cacheDir }: CertificateOptions) {
     this.id = id
     this.#names = names
-    this.#started = this.#start().catch((error) => {
+    this.#session = readerSession(hub)
+    this.#follower = {
+      id,
+      take: (text) => {
+        this.#queue = this.#queue.then(() => this.#take(text))
+      },
+      isProven: () => this.#unproven.size === 0,
+      refuse: (error) => this.#refuse(error),
+    }
+    this.#queue = cacheDir === undefined ? Promise.resolve() : this.#resume(hub, cacheDir)
+    this.#session.join(this.#follower).catch((error) => {
+      if (this.#opened.signal.aborted) return
       this.#refuse(error)
       this.#first.reject(error)
-      return undefined
     })
   }
 
@@ -87,7 +112,12 @@ export class CertificateReader implements AsyncDisposable {
     return this.#current
   }
 
-  /** Resolves to the certificate in use, or the first one to come. Rejects when the hub refuses the reader for good, or at `close`. */
+  /** The certificate in use as Node's TLS takes it; ask anew for each handshake. */
+  get secureContext(): SecureContext | undefined {
+    return this.#context
+  }
+
+  /** Resolves to the certificate in use, or the first one to come, kept or delivered. Rejects when the hub refuses the reader for good, or at `close`. */
   async ready(signal?: AbortSignal): Promise<DeliveredCertificate> {
     return this.#current ?? unlessAborted(this.#first.promise, signal)
   }
@@ -135,47 +165,50 @@ export class CertificateReader implements AsyncDisposable {
       await new Promise<void>((resolve) => unrefTimer(resolve, pause.next()))
     }
     unproven.delete(own)
-    if (unproven.size === 0) await (await this.#started)?.receive(certificate)
+    await this.#session.receive(this.id, certificate)
   }
 
-  /** Ends the reader: its record goes, and with it what was sealed to it. Attached servers keep what they have. */
+  /** Ends it; with the last certificate of the hub the reader's record goes. What was sealed goes too; attached servers keep what they have. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#opened.abort()
     this.#first.reject(damonError('closed'))
-    const session = await this.#started
     await this.#queue
-    await session?.close()
+    await this.#session.leave(this.#follower)
   }
 
-  async #start(): Promise<ReaderSession> {
-    const session = await ReaderSession.open(this.#hub, this.id, (error) => this.#refuse(error))
-    if (this.#opened.signal.aborted) return session
-    session.follow((text) => {
-      this.#queue = this.#queue.then(() => this.#take(text, session))
-    })
-    session.ready().catch((error) => {
-      if (this.#opened.signal.aborted) return
+  /** Takes up what an earlier process has kept. Whatever is wrong with it, a delivery will come. */
+  async #resume(hub: CertificateHub, folder: string): Promise<void> {
+    try {
+      this.#cache = new CertificateCache(folder, this.id, hub.credential)
+      const kept = await this.#cache.load()
+      if (kept && !this.#opened.signal.aborted) this.#use(kept)
+    } catch (error) {
       this.#refuse(error)
-      this.#first.reject(error)
-    })
-    return session
+    }
   }
 
-  async #take(text: string, session: ReaderSession): Promise<void> {
+  async #take(text: string): Promise<void> {
     if (text === this.#lastText || this.#opened.signal.aborted) return
     this.#lastText = text
     try {
-      const opened = await session.open(text, this.#current?.version ?? 0)
-      const { key, chain, fingerprint, version } = opened
-      const { names, notBefore, notAfter } = checkPair({ key, chain, names: this.#names, now: Date.now() })
-      // The last thing that could fail in a server: keys that this OpenSSL finds too weak.
-      createSecureContext({ key, cert: chain })
-      this.#current = { key, chain, fingerprint, version, names, notBefore, notAfter }
-      this.#unproven = new Set()
+      const opened = await this.#session.open(text, this.id, this.#version)
+      this.#use(opened)
+      this.#version = opened.version
     } catch (error) {
       this.#refuse(error)
       return
     }
+    // What is in use is not taken back because a disk is full.
+    await this.#cache?.store(this.#current!).catch(warn)
+  }
+
+  /** Puts a certificate to use everywhere; throws, and changes nothing, when anything about it is wrong. */
+  #use({ key, chain, fingerprint, version }: OpenedCertificate): void {
+    const { names, notBefore, notAfter } = checkPair({ key, chain, names: this.#names, now: Date.now() })
+    // The last thing that could fail in a server: keys that this OpenSSL finds too weak.
+    this.#context = createSecureContext({ key, cert: chain })
+    this.#current = { key, chain, fingerprint, version, names, notBefore, notAfter }
+    this.#unproven = new Set()
     for (const [server, options] of this.#servers) this.#give(server, options, this.#current)
     this.#first.resolve(this.#current)
     this.#listeners.emit('change', this.#current)

@@ -13,7 +13,7 @@ import {
   statementTtl,
 } from '@damon/trust/reader'
 import { type TrustList, verifyTrustList } from '@damon/trust/trust-list'
-import { deferred, unrefTimer } from './deferred.ts'
+import { deferred, quiet, unrefTimer } from './deferred.ts'
 
 /** What a reader needs of its hub; the SDK's Hub is one. */
 export interface CertificateHub {
@@ -32,121 +32,189 @@ export interface CertificateHub {
 
 /** How long a reader that ends waits for the hub to take its record away. */
 const goodbyeMs = 1_000
-
+/** Certificates of one reader, as a statement holds them. */
+const mostCertificates = 64
 /** The half of a statement's life: the next one comes in time, also when the hub is away for hours. */
 const statementMs = (statementTtl / 2) * 1_000
-/** The reader as the hub sees it: its key, its record and what lies sealed for it. */
+
+/** Who receives one certificate through the session of its hub. */
+export interface Follower {
+  readonly id: string
+  /** Hears the text of each envelope that lies there for this certificate, the first time it does. */
+  take(text: string): void
+  /** Nothing that it was asked to prove is missing. */
+  isProven(): boolean
+  /** Hears what keeps the certificate from coming. */
+  refuse(error: unknown): void
+}
+
+const sessions = new WeakMap<CertificateHub, ReaderSession>()
+
+/** The session of a hub's reader: the one that is there, or a new one with a fresh key. It ends with its last follower. */
+export function readerSession(hub: CertificateHub): ReaderSession {
+  const known = sessions.get(hub)
+  if (known) return known
+  const session: ReaderSession = new ReaderSession(hub, () => {
+    if (sessions.get(hub) === session) sessions.delete(hub)
+  })
+  sessions.set(hub, session)
+  return session
+}
+
+/** What is known once the reader has its key. */
+interface Announced {
+  reader: Reader
+  identity: PrivateJwk
+  trust: TrustList
+  watch: ReturnType<CertificateHub['watch']>
+  announcement: ReturnType<CertificateHub['announce']>
+}
+
+/** The reader of a process as its hub sees it: one key, one record, and what lies sealed for it. */
 export class ReaderSession {
-  readonly #reader: Reader
-  readonly #id: string
   readonly #hub: CertificateHub
-  readonly #identity: PrivateJwk
-  readonly #trust: TrustList
-  readonly #announcement: ReturnType<CertificateHub['announce']>
-  readonly #watch: ReturnType<CertificateHub['watch']>
-  readonly #refuse: (error: unknown) => void
-  #record: { statement: string; receipts?: string }
+  readonly #over: () => void
+  readonly #followers = new Map<Follower, { seen: unknown }>()
+  readonly #opened: Promise<Announced>
+  #turn: Promise<unknown> = Promise.resolve()
+  #record: { statement: string; receipts?: string } = { statement: '' }
+  #serving: Serving = {}
+  /** What the last statement says that it wants. */
+  #stated: string[] = []
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  private constructor(
-    hub: CertificateHub,
-    id: string,
-    refuse: (error: unknown) => void,
-    made: { reader: Reader; identity: PrivateJwk; trust: TrustList; statement: string },
-  ) {
+  constructor(hub: CertificateHub, over: () => void) {
     this.#hub = hub
-    this.#id = id
-    this.#refuse = refuse
-    this.#reader = made.reader
-    this.#identity = made.identity
-    this.#trust = made.trust
-    this.#record = { statement: made.statement }
-    this.#watch = hub.watch(`cert/${made.reader.name}/`)
-    this.#announcement = hub.announce(readerKey(made.reader), this.#record)
-    this.#schedule()
+    this.#over = over
+    this.#opened = quiet(this.#open())
   }
 
-  /** Makes the key and announces it. Throws `bad_credential`, `bad_trust_list`. */
-  static async open(hub: CertificateHub, id: string, refuse: (error: unknown) => void): Promise<ReaderSession> {
-    const { identity, token, aud, root, trust: text } = hub.credential
+  /**
+   * Adds a certificate, and resolves once hub and reader know of it. Rejects with `bad_credential`, `bad_trust_list`, with
+   * `limit_reached` beyond 64 certificates, and with what the hub refuses the record for.
+   */
+  async join(follower: Follower): Promise<void> {
+    this.#followers.set(follower, { seen: undefined })
+    if (this.#wants.length > mostCertificates) {
+      this.#followers.delete(follower)
+      throw damonError('limit_reached', `A reader may have ${mostCertificates} certificates.`)
+    }
+    const announced = await this.#opened
+    this.#look(announced)
+    if (!this.#stated.includes(follower.id)) await this.#restate()
+    await Promise.all([announced.watch.ready(), announced.announcement.ready()])
+  }
+
+  /** Opens an envelope for one of the certificates. Throws `bad_envelope`, `stale_envelope`. */
+  async open(text: string, id: string, after: number): Promise<OpenedCertificate> {
+    const { reader, trust } = await this.#opened
+    return openCertificate(text, { reader, id, aud: this.#hub.credential.aud, trust, now: Date.now(), after })
+  }
+
+  /** Tells certs that the servers of a certificate show it, once none of its followers misses a proof. */
+  async receive(id: string, { fingerprint, version }: Serving[string]): Promise<void> {
+    for (const follower of this.#followers.keys()) if (follower.id === id && !follower.isProven()) return
+    this.#serving = { ...this.#serving, [id]: { fingerprint, version } }
+    await this.#change((announced) => this.#receipts(announced))
+  }
+
+  /** Takes a certificate away; with the last one the reader ends, and its record goes. */
+  async leave(follower: Follower): Promise<void> {
+    if (!this.#followers.delete(follower)) return
+    if (this.#followers.size === 0) return this.#close()
+    if (this.#wants.includes(follower.id)) return
+    const { [follower.id]: _, ...serving } = this.#serving
+    this.#serving = serving
+    await patiently(this.#restate())
+  }
+
+  get #wants(): string[] {
+    return [...new Set([...this.#followers.keys()].map(({ id }) => id))]
+  }
+
+  async #open(): Promise<Announced> {
+    const { identity, aud, root, trust: text } = this.#hub.credential
     if (!identity)
       throw damonError('bad_credential', 'identity: a reader of certificates signs with the key of its token.')
     const trust = await verifyTrustList(text, root, { aud })
-    const reader = await createReader(hub.subject.split('/')[0] ?? '')
-    const statement = await signStatement(reader, { identity, token, aud, wants: [id], now: Date.now() })
-    return new ReaderSession(hub, id, refuse, { reader, identity, trust, statement })
+    const reader = await createReader(this.#hub.subject.split('/')[0] ?? '')
+    this.#record = { statement: await this.#statement({ reader, identity }) }
+    const watch = this.#hub.watch(`cert/${reader.name}/`)
+    const announcement = this.#hub.announce(readerKey(reader), this.#record)
+    const announced = { reader, identity, trust, watch, announcement }
+    watch.on('change', () => this.#look(announced))
+    this.#renewInTime()
+    return announced
   }
 
-  async ready(): Promise<void> {
-    await Promise.all([this.#watch.ready(), this.#announcement.ready()])
-  }
-
-  /** Calls for each text that lies in the record of this certificate, from now on. */
-  follow(take: (text: string) => void): void {
-    const key = `cert/${this.#reader.name}/${this.#id}`
-    const look = () => {
-      const entry = this.#watch.entries.get(key)
-      if (!entry) return
+  #look({ reader, watch }: Announced): void {
+    for (const [follower, state] of this.#followers) {
+      const entry = watch.entries.get(`cert/${reader.name}/${follower.id}`)
+      if (!entry || entry.value === state.seen) continue
+      state.seen = entry.value
       const record = certRecord.safeParse(entry.value)
-      if (record.success) take(record.data.jws)
-      else this.#refuse(damonError('bad_envelope', 'The record holds no envelope.', { cause: record.error }))
+      if (record.success) follower.take(record.data.jws)
+      else follower.refuse(damonError('bad_envelope', 'The record holds no envelope.', { cause: record.error }))
     }
-    this.#watch.on('change', look)
-    look()
   }
 
-  /** Opens an envelope. Throws `bad_envelope`, `stale_envelope`. */
-  open(text: string, after: number): Promise<OpenedCertificate> {
+  /** Signs what the reader wants now. */
+  #statement({ reader, identity }: { reader: Reader; identity: PrivateJwk }): Promise<string> {
+    const { token, aud } = this.#hub.credential
+    this.#stated = this.#wants
+    return signStatement(reader, { identity, token, aud, wants: this.#stated, now: Date.now() })
+  }
+
+  /** Signs what the servers of the reader show. */
+  async #receipts({ reader, identity }: Announced): Promise<void> {
     const { aud } = this.#hub.credential
-    return openCertificate(text, {
-      reader: this.#reader,
-      id: this.#id,
-      aud,
-      trust: this.#trust,
-      now: Date.now(),
-      after,
+    const receipts = await signReceipt(reader, { identity, aud, serving: this.#serving })
+    this.#record = { ...this.#record, receipts }
+  }
+
+  /** Signs everything anew: certificates that the reader let go of are in neither. */
+  #restate(): Promise<void> {
+    return this.#change(async (announced) => {
+      const statement = await this.#statement(announced)
+      this.#record = { ...this.#record, statement }
+      if (this.#record.receipts !== undefined) await this.#receipts(announced)
     })
   }
 
-  /** Tells certs that a server serves this certificate. */
-  async receive({ fingerprint, version }: Serving[string]): Promise<void> {
-    const { aud } = this.#hub.credential
-    const serving = { [this.#id]: { fingerprint, version } }
-    const receipts = await signReceipt(this.#reader, { identity: this.#identity, aud, serving })
-    await this.#update({ ...this.#record, receipts })
+  /** Changes the record, one after another; resolves when the hub has it. */
+  async #change(prepare: (announced: Announced) => Promise<void>): Promise<void> {
+    const announced = await this.#opened
+    const prepared = this.#turn.then(async () => {
+      await prepare(announced)
+      return { stored: quiet(announced.announcement.update(this.#record)) }
+    })
+    this.#turn = prepared.catch(() => {})
+    await (await prepared).stored
   }
 
-  async close(): Promise<void> {
-    clearTimeout(this.#timer)
-    this.#watch[Symbol.dispose]()
-    // Without the hub there is nobody to tell: the lease ends by itself.
-    const late = deferred<void>()
-    const timer = setTimeout(late.resolve, goodbyeMs)
-    await Promise.race([this.#announcement.drop('the reader ended').catch(() => {}), late.promise])
-    clearTimeout(timer)
-  }
-
-  #schedule(): void {
+  #renewInTime(): void {
     this.#timer = unrefTimer(() => {
-      this.#renew().catch(this.#refuse)
-      this.#schedule()
+      this.#restate().catch((error) => {
+        for (const follower of this.#followers.keys()) follower.refuse(error)
+      })
+      this.#renewInTime()
     }, statementMs)
   }
 
-  async #renew(): Promise<void> {
-    const { token, aud } = this.#hub.credential
-    const statement = await signStatement(this.#reader, {
-      identity: this.#identity,
-      token,
-      aud,
-      wants: [this.#id],
-      now: Date.now(),
-    })
-    await this.#update({ ...this.#record, statement })
+  async #close(): Promise<void> {
+    this.#over()
+    const announced = await this.#opened.catch(() => undefined)
+    clearTimeout(this.#timer)
+    if (!announced) return
+    announced.watch[Symbol.dispose]()
+    await patiently(announced.announcement.drop('the reader ended'))
   }
+}
 
-  #update(record: { statement: string; receipts?: string }): Promise<void> {
-    this.#record = record
-    return this.#announcement.update(record)
-  }
+/** Without the hub there is nobody to tell, and the lease ends by itself: an end does not wait for long. */
+async function patiently(step: Promise<unknown>): Promise<void> {
+  const late = deferred<void>()
+  const timer = setTimeout(late.resolve, goodbyeMs)
+  await Promise.race([step.catch(() => {}), late.promise])
+  clearTimeout(timer)
 }

@@ -205,7 +205,7 @@ test('the same delivery seen twice, as after a reconnect, is neither refused nor
   expect(edge.refused).toEqual([])
 })
 
-test('two readers of one process have keys of their own, and a reader that ends takes its record away', async () => {
+test('two connections have keys of their own, and the last reader of one takes its record away', async () => {
   const [one, two] = [await setup(), await setup()]
   expect(one.key).not.toBe(two.key)
   await one.reader[Symbol.asyncDispose]()

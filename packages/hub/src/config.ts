@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { limits } from '@damon/protocol/limits'
+import { isSegment } from '@damon/protocol/names'
 import { flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
 import { publicJwk } from '@damon/trust/keys'
 import { z } from 'zod'
@@ -15,6 +16,10 @@ export const hubConfig = {
   HUB_WORKERS: integer(1, 256).default(Math.max(2, availableParallelism())),
   HUB_TLS_CERT: z.string(),
   HUB_TLS_KEY: secret(),
+  /** The hub's own connection, with which it receives its certificate from certs; the token needs `cert:HUB_CERTIFICATE`. */
+  HUB_CONNECTION: secret().optional(),
+  /** The id of its certificate. */
+  HUB_CERTIFICATE: z.string().refine(isSegment, 'must be the id of a certificate').default('hub'),
   /** Names of the hub beside those of its certificate. */
   HUB_NAMES: list().default([]),
   /** Pages that browsers may connect from, as `https://console.example`. */

@@ -22,11 +22,14 @@ export interface Identified {
 export class Identity {
   readonly #trust: TrustList
   readonly #aud: string
-  readonly #isHost: (host: string) => boolean
+  /** By the certificate that the hub started with, and by the one it shows. */
+  readonly #isFirstHost: (host: string) => boolean
+  #isHost: (host: string) => boolean
 
   private constructor(trust: TrustList, aud: string, isHost: (host: string) => boolean) {
     this.#trust = trust
     this.#aud = aud
+    this.#isFirstHost = isHost
     this.#isHost = isHost
   }
 
@@ -49,10 +52,16 @@ export class Identity {
     return this.#trust.dev === true
   }
 
+  /** The hub shows this certificate (PEM) from now on, and is called by its names too. */
+  answerTo(certificate: string): void {
+    const isNewHost = hostCheck(certificate, [])
+    this.#isHost = (host) => this.#isFirstHost(host) || isNewHost(host)
+  }
+
   /** Who says hello. Rejects with the DamonErrors of the token and its proof. `nonce` is this socket's. */
   async hello(token: string, proof: string | undefined, nonce: string): Promise<Identified> {
     const claims = await verifyToken(token, this.#trust, { aud: this.#aud, now: Date.now() })
-    await verifyProof(proof, claims, { nonce, isHost: this.#isHost })
+    await verifyProof(proof, claims, { nonce, isHost: (host) => this.#isHost(host) })
     return identified(claims)
   }
 

@@ -1,5 +1,5 @@
 import { createServer as createPlainServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import { isIPv6 } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Codec } from '@damon/protocol/frames'
@@ -22,9 +22,12 @@ const codecs = new Map<string, Codec>([
   [subprotocols.json, 'json'],
 ])
 
+/** What every TLS context of the hub has beside its certificate. */
+export const contextOptions = { minVersion: 'TLSv1.2' } as const
+
 /** A worker's two doors; the plain one MUST listen on loopback only. */
 export interface Listeners {
-  tls: Server
+  tls: TlsServer
   plain: Server
 }
 
@@ -68,7 +71,7 @@ export function createListeners(options: {
     webSockets.handleUpgrade(request, socket, head, (ws) => options.connect({ ws, socket, codec, address }))
   }
   const http = { headersTimeout: limits.helloMs, connectionsCheckingInterval: 1_000, maxHeaderSize: 8 * 1024 }
-  const secure = { cert, key, minVersion: 'TLSv1.2', handshakeTimeout: limits.helloMs } as const
+  const secure = { cert, key, ...contextOptions, handshakeTimeout: limits.helloMs }
   const tls = createTlsServer({ ...http, ...secure }, explain)
   // Without a listener an error of a handshake or of an upgrading socket would end the worker.
   tls.on('tlsClientError', (_, socket) => socket.destroy())

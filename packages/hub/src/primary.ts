@@ -9,6 +9,7 @@ import type { hubConfig } from './config.ts'
 import { openKept } from './embedded/kept.ts'
 import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
+import { OwnCertificate } from './own-certificate.ts'
 import { ScriptedRedis } from './redis/client.ts'
 import { Workers } from './workers.ts'
 
@@ -32,7 +33,8 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   const metrics = createPrimaryMetrics()
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
   const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
-  const workers = new Workers({
+  const own: OwnCertificate = new OwnCertificate({ log, gauge: metrics.expiry, workers: () => workers.serving })
+  const workers: Workers = new Workers({
     log,
     env: {
       HUB_PORT: String(port),
@@ -40,6 +42,7 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
       ...(backbone.path && { HUB_INTERNAL_SOCKET: backbone.path }),
     },
     changed: () => metrics.workers.set(workers.counts.serving),
+    serves: (child) => own.greet(child),
     died: (origin, signal) => {
       metrics.exits.inc({ signal: signal ?? 'none' })
       if (origin !== undefined) backbone.bury(origin)
@@ -53,6 +56,7 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
     return away === 0 ? undefined : `${away} of ${serving} workers do not reach the store`
   })
   await Promise.all(Array.from({ length: config.HUB_WORKERS }, () => workers.start(stopping)))
+  if (config.HUB_CONNECTION) resources.use(await own.follow({ ...config, HUB_PORT: port }))
   return {
     addresses: {
       url: `wss://localhost:${port}`,
@@ -104,6 +108,11 @@ function createPrimaryMetrics() {
       name: 'damon_hub_worker_exits_total',
       help: 'Workers that died',
       labelNames: ['signal'],
+      registers,
+    }),
+    expiry: new Gauge({
+      name: 'damon_hub_certificate_expiry_timestamp_seconds',
+      help: 'When the certificate that the hub shows ends',
       registers,
     }),
     text: async () => `${await aggregator.clusterMetrics()}\n${await registry.metrics()}`,

@@ -35,7 +35,11 @@ export async function runWorkerProcess(): Promise<void> {
   setInterval(() => tell({ kind: 'alive' }), sweepMs).unref()
   let worker: Worker | undefined
   process.on('message', async (order: PrimaryOrder) => {
-    if (order.kind !== 'stop') return
+    if (order.kind === 'present') {
+      worker?.present(order)
+      tell({ kind: 'presents', fingerprint: order.fingerprint })
+      return
+    }
     if (!worker) return end(0, 'stopped before it served')
     await worker.stop()
     setTimeout(() => process.exit(0), lastMs).unref()

@@ -15,12 +15,13 @@ import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
 import { Identity } from './identity.ts'
 import { Lease } from './lease.ts'
-import { createListeners } from './listener.ts'
+import { contextOptions, createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
 import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
+import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
 import { Session } from './session.ts'
 import type { Store, StoreEvents } from './store.ts'
@@ -34,6 +35,8 @@ export interface Worker {
   /** False while the store does not answer. */
   readonly reachable: boolean
   readonly sessions: number
+  /** Shows this certificate in every handshake from now on; open connections live on. */
+  present(certificate: HubCertificate): void
   /** Reads no more, waits until what was accepted is in the log and acknowledged, hangs up, and lets go of the port. */
   stop(): Promise<void>
 }
@@ -185,6 +188,10 @@ export async function startWorker(options: {
     },
     get sessions() {
       return sessions.size
+    },
+    present({ key, chain }) {
+      tls.setSecureContext({ ...contextOptions, key, cert: chain })
+      identity.answerTo(chain)
     },
     async stop() {
       for (const server of [tls, plain]) server.close()

@@ -29,6 +29,7 @@ export class Workers {
   readonly #log: Logger
   readonly #env: Record<string, string>
   readonly #changed: () => void
+  readonly #serves: (child: Child) => void
   readonly #died: (origin: number | undefined, signal: string | undefined) => void
   readonly #running = new Map<number, Running>()
   readonly #watch: NodeJS.Timeout
@@ -41,12 +42,15 @@ export class Workers {
     env: Record<string, string>
     /** Called when a worker begins or ceases to serve or to reach the store. */
     changed: () => void
+    /** Called with each worker that begins to serve. */
+    serves: (child: Child) => void
     /** Called when a worker's process is gone, with its number if it served. */
     died: (origin: number | undefined, signal: string | undefined) => void
   }) {
     this.#log = options.log
     this.#env = options.env
     this.#changed = options.changed
+    this.#serves = options.serves
     this.#died = options.died
     cluster.setupPrimary({ args: [], serialization: 'advanced', execArgv: [...process.execArgv, youngSpace] })
     this.#watch = setInterval(() => this.#endFrozen(), sweepMs)
@@ -60,6 +64,11 @@ export class Workers {
       serving: serving.length,
       away: serving.filter(({ reachable }) => !reachable).length,
     }
+  }
+
+  /** The worker processes that serve. */
+  get serving(): Child[] {
+    return [...this.#running.values()].flatMap(({ child, origin }) => (origin === undefined ? [] : child))
   }
 
   /** Starts one; resolves when it serves. Rejects when it ends before that, or the signal is aborted. */
@@ -103,6 +112,7 @@ export class Workers {
     if (report.kind === 'up') entry.origin = report.origin
     if (report.kind !== 'up' && report.kind !== 'reachable') return
     entry.reachable = report.reachable
+    if (report.kind === 'up') this.#serves(entry.child)
     this.#changed()
   }
 

@@ -160,7 +160,13 @@ describe('a certificate on its way to a running server', () => {
         const { fingerprint, readers } = await listed(operator, 'edge')
         expect(fingerprint).toBe(first.fingerprint)
         expect(readers).toEqual([
-          { reader: expect.stringMatching(/^bot\/[0-9a-f]{16}$/), delivered: true, served: true },
+          {
+            reader: expect.stringMatching(/^bot\/[0-9a-f]{16}$/),
+            delivered: true,
+            deliveredAt: expect.any(Number),
+            served: true,
+            late: false,
+          },
         ])
       }, issueMs)
       keys = [first.key]

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 /** A foreign program that runs in the background until it is disposed. */
 export interface Daemon extends AsyncDisposable {
   readonly pid: number
-  /** Its last 20,000 characters on both outputs. */
+  /** Its last million characters on both outputs. */
   output(): string
 }
 
@@ -28,7 +28,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const gather = (chunk: string) => {
-    output = (output + chunk).slice(-20_000)
+    output = (output + chunk).slice(-1_000_000)
   }
   child.stdout.setEncoding('utf8').on('data', gather)
   child.stderr.setEncoding('utf8').on('data', gather)

@@ -5,7 +5,6 @@ import { onFreePorts } from './free-port.ts'
 export interface DnsServer extends AsyncDisposable {
   /** `127.0.0.1:port`. */
   readonly address: string
-  readonly managementUrl: string
   /** Adds one TXT value to a name; the values already there stay. */
   addTxt(name: string, value: string): Promise<void>
   /** Takes one TXT value away; the others are published again. */
@@ -41,7 +40,6 @@ export async function startDnsServer(): Promise<DnsServer> {
   }
   return {
     address,
-    managementUrl,
     addTxt: (name, value) =>
       inTurn(async () => {
         await add(name, value)

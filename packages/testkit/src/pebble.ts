@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { join } from 'node:path'
@@ -14,29 +15,44 @@ export interface Pebble extends AsyncDisposable {
   readonly ca: string
   /** PEM of the root under which it issues; another one after every start. */
   readonly root: string
+  /** Common names of all its roots, the first one first. */
+  readonly rootNames: readonly string[]
+  /** How many certificates it has issued. */
+  issued(): number
   readonly dns: DnsServer
   /** What it has logged. */
   output(): string
 }
 
+/** What this pebble is like. */
+export interface PebbleOptions {
+  /** Life of its certificates, 90 days where nothing is said. */
+  lifetimeSeconds?: number
+  /** Names that it issues nothing for. */
+  blocked?: readonly string[]
+  /** Validates by these name servers instead of one of its own. */
+  dns?: DnsServer
+  /** Accounts must belong to one of these: keys (base64url) by their ids. */
+  externalAccounts?: Readonly<Record<string, string>>
+  /** So many roots beside the first, each with a chain of its own. */
+  alternateRoots?: number
+}
+
 /**
  * Starts pebble (`-strict`) with pebble-challtestsrv. One nonce in five is refused, authorizations are never reused.
- * `lifetimeSeconds` is that of its certificates, 90 days where nothing is said; it issues nothing for `blocked` names.
  * Rejects when the programs are not installed.
  */
-export async function startPebble(
-  options: { lifetimeSeconds?: number; blocked?: readonly string[] } = {},
-): Promise<Pebble> {
+export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> {
   await using started = new AsyncDisposableStack()
   const folder = started.use(await temporaryFolder())
-  const dns = started.use(await startDnsServer())
+  const dns = options.dns ?? started.use(await startDnsServer())
   const now = Date.now()
   const authority = await createAuthority({ name: 'Pebble test CA', now, days: 2 })
   const leaf = await issueLeaf(authority, { names: ['localhost', '127.0.0.1'], now, days: 1 })
   const file = (name: string) => join(folder.path, name)
   await writeFile(file('chain.pem'), leaf.chain)
   await writeFile(file('key.pem'), leaf.key, { mode: 0o600 })
-  const { daemon, port, root } = await onFreePorts(4, async ([port, managementPort, httpPort, tlsPort]) => {
+  const { daemon, port, roots } = await onFreePorts(4, async ([port, managementPort, httpPort, tlsPort]) => {
     const config = {
       listenAddress: `127.0.0.1:${port}`,
       managementListenAddress: `127.0.0.1:${managementPort}`,
@@ -45,6 +61,8 @@ export async function startPebble(
       httpPort,
       tlsPort,
       domainBlocklist: options.blocked ?? [],
+      externalAccountBindingRequired: options.externalAccounts !== undefined,
+      externalAccountMACKeys: options.externalAccounts ?? {},
       certificateValidityPeriod: options.lifetimeSeconds ?? 90 * 24 * 3600,
     }
     await writeFile(file('pebble.json'), JSON.stringify({ pebble: config }))
@@ -52,18 +70,29 @@ export async function startPebble(
     const daemon = await startDaemon({
       command: 'pebble',
       args: ['-config', file('pebble.json'), '-dnsserver', dns.address, '-strict'],
-      env: { PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '20', PEBBLE_AUTHZREUSE: '0' },
+      env: {
+        PEBBLE_VA_NOSLEEP: '1',
+        PEBBLE_WFE_NONCEREJECT: '20',
+        PEBBLE_AUTHZREUSE: '0',
+        PEBBLE_ALTERNATE_ROOTS: String(options.alternateRoots ?? 0),
+      },
       isReady: async () => (await get(rootUrl, authority.certificate)).includes('CERTIFICATE'),
     })
-    return { daemon, port, root: await get(rootUrl, authority.certificate) }
+    const roots: string[] = []
+    for (let number = 0; number <= (options.alternateRoots ?? 0); number++) {
+      roots.push(await get(`https://localhost:${managementPort}/roots/${number}`, authority.certificate))
+    }
+    return { daemon, port, roots }
   })
   started.use(daemon)
   const resources = started.move()
   return {
     directoryUrl: `https://localhost:${port}/dir`,
     ca: authority.certificate,
-    root,
+    root: roots[0]!,
+    rootNames: roots.map((pem) => /CN=(.+)/.exec(new X509Certificate(pem).subject)?.[1] ?? ''),
     dns,
+    issued: () => daemon.output().match(/Issued certificate serial/g)?.length ?? 0,
     output: daemon.output,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   }

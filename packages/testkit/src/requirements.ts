@@ -4,7 +4,13 @@ import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 
 /** The programs that tests run, each with the Debian package it comes in. */
-const tools = { 'redis-server': 'redis-server', pebble: 'pebble', 'pebble-challtestsrv': 'pebble' } as const
+const tools = {
+  'redis-server': 'redis-server',
+  pebble: 'pebble',
+  'pebble-challtestsrv': 'pebble',
+  nginx: 'nginx-light',
+  wrk: 'wrk',
+} as const
 
 const installMs = 10 * 60_000
 
@@ -61,7 +67,8 @@ function whatToInstall(missing: readonly string[], packages: readonly string[]):
   return [
     `The tests need ${missing.join(', ')} on the PATH.`,
     `On Debian or Ubuntu: sudo apt-get install ${packages.join(' ')}`,
-    'Elsewhere: Redis 7 from https://redis.io, Pebble and pebble-challtestsrv from https://github.com/letsencrypt/pebble',
+    'Elsewhere: Redis 7 from https://redis.io, Pebble and pebble-challtestsrv from https://github.com/letsencrypt/pebble,',
+    'nginx 1.22 or newer from https://nginx.org, wrk from https://github.com/wg/wrk',
   ].join('\n')
 }
 

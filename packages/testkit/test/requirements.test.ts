@@ -7,13 +7,15 @@ import { temporaryFolder } from '../src/temporary-folder.ts'
 it('says at once what to install where nothing can install it', async () => {
   await using empty = await temporaryFolder()
   const providing = provideTools([empty.path])
-  await expect(providing).rejects.toThrow('The tests need redis-server, pebble, pebble-challtestsrv on the PATH.')
-  await expect(providing).rejects.toThrow('sudo apt-get install redis-server pebble')
+  await expect(providing).rejects.toThrow(
+    'The tests need redis-server, pebble, pebble-challtestsrv, nginx, wrk on the PATH.',
+  )
+  await expect(providing).rejects.toThrow('sudo apt-get install redis-server pebble nginx-light wrk')
 })
 
 it('names only what is missing, and is content once it is there', async () => {
   await using folder = await temporaryFolder()
-  for (const tool of ['pebble', 'pebble-challtestsrv', 'redis-server']) {
+  for (const tool of ['pebble', 'pebble-challtestsrv', 'redis-server', 'nginx', 'wrk']) {
     await expect(provideTools(['', folder.path])).rejects.toThrow(tool)
     await writeFile(join(folder.path, tool), '')
     await expect(provideTools(['', folder.path])).rejects.toThrow(tool)
