@@ -11,6 +11,10 @@ const badNonce = 'urn:ietf:params:acme:error:badNonce'
 const attempt = new AsyncLocalStorage<AbortSignal>()
 /** Who trusts what, by origin of the directory: acme-client has one HTTP client for the whole process. */
 const agents = new Map<string, Agent>()
+/** Nonces that answers have brought and no request has used, by origin. */
+const nonces = new Map<string, string[]>()
+/** Authorities forget old ones. */
+const noncesKept = 8
 let installed = false
 
 /** Requests to this origin trust the given CA instead of the public ones. */
@@ -42,6 +46,11 @@ export function installAcmeTransport(now: () => number): void {
   Object.assign(axios.defaults, { acmeSettings: { ...settings(axios.defaults), retryMaxAttempts: 0 } })
   axios.defaults.adapter = async (config) => {
     const url = new URL(config.url ?? '')
+    // The library asks for a nonce before each request, although each answer has brought one (RFC 8555, 6.5.1).
+    const spare = config.method === 'head' ? nonces.get(url.origin)?.pop() : undefined
+    if (spare !== undefined) {
+      return { data: '', status: 200, statusText: 'OK', headers: { 'replay-nonce': spare }, config }
+    }
     const signals = [AbortSignal.timeout(answerMs), attempt.getStore()].filter((signal) => signal !== undefined)
     const response = await plain
       .request({
@@ -63,9 +72,17 @@ export function installAcmeTransport(now: () => number): void {
       })
     response.data = parse(response.data)
     response.config = config
-    if (response.status >= 400 && response.data?.type !== badNonce) throw refusal(url, response, now())
+    // With a refused nonce comes the one that the library uses itself.
+    if (response.data?.type === badNonce) return response
+    if (config.method === 'post') keepNonce(url.origin, response.headers['replay-nonce'])
+    if (response.status >= 400) throw refusal(url, response, now())
     return response
   }
+}
+
+function keepNonce(origin: string, nonce: unknown): void {
+  if (typeof nonce !== 'string') return
+  nonces.set(origin, [...(nonces.get(origin) ?? []), nonce].slice(-noncesKept))
 }
 
 /** An ACME problem document (RFC 8555, 6.7) or what a server sends in its place. */

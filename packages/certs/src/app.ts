@@ -71,7 +71,7 @@ export async function startCerts(config: CertsConfig, parts: CertsParts): Promis
     await fleet.apply(wanted, await issuers.apply(wanted))
   })
   const store = await Store.open(join(config.CERTS_STATE_DIR, 'store'), config.CERT_STORE_KEY.reveal())
-  const issuers = new Issuers({ config, store, clock, log })
+  const issuers = started.use(new Issuers({ config, store, clock, log }))
   await issuers.apply(file.current)
   const shelf = new Shelf(store)
   const registry = new ReaderRegistry({ trust, aud, clock, metrics, log })

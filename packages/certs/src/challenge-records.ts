@@ -1,5 +1,6 @@
 import type { Logger } from '@damon/runtime/logger'
 import { z } from 'zod'
+import type { Clock } from './clock.ts'
 import type { Dns } from './dns.ts'
 import { asCertsError } from './errors.ts'
 import type { TxtValue } from './propagation.ts'
@@ -7,7 +8,10 @@ import type { Store } from './store.ts'
 
 const journal = z.array(z.object({ name: z.string(), value: z.string() }))
 const journalName = 'challenge-records'
-const cleanupMs = 60_000
+const cleanupMs = 180_000
+/** While something is left behind it is swept so often, also when nothing is ordered. */
+const sweepMs = 3_600_000
+const isAway = new Set(['dns_unavailable', 'dns_rate_limited', 'dns_unauthorized'])
 
 /**
  * The TXT values that orders have published. Each is written into a journal before it is published and struck out after
@@ -42,10 +46,13 @@ export class ChallengeRecords {
         await this.#dns.removeTxt(one.name, one.value, signal)
         done.add(keyOf(one))
       } catch (error) {
+        const problem = asCertsError(error)
         this.#log.warn(
-          { name: one.name, err: asCertsError(error) },
+          { name: one.name, err: problem },
           'a TXT record could not be removed, the next sweep tries again',
         )
+        // It will not take back the others either.
+        if (isAway.has(problem.code)) break
       }
     }
     try {
@@ -62,6 +69,15 @@ export class ChallengeRecords {
     if (left.length === 0) return
     this.#log.info({ records: left.length }, 'removing TXT records that were left behind')
     await this.retract(left)
+  }
+
+  /** Sweeps each hour until the signal is aborted. */
+  async run(clock: Clock, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      // What a crash left behind does not wait for the next order.
+      await this.sweep().catch((error) => this.#log.warn({ err: asCertsError(error) }, 'the sweep failed'))
+      await clock.until(clock.now() + sweepMs, signal).catch(() => {})
+    }
   }
 
   async #read(): Promise<TxtValue[]> {

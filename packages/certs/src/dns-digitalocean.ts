@@ -22,6 +22,11 @@ const recordPage = z.object({
 const domainPage = z.object({ domains: z.array(z.object({ name: z.string() })) })
 type StoredRecord = z.output<typeof recordPage>['domain_records'][number]
 
+/** With fewer calls left in the hour nothing new is published, so that what is published can still be removed. */
+const reservedCalls = 100
+/** So long the account's list of zones is believed, ms. */
+const zonesMs = 60_000
+
 /** What goes into one call of the API. */
 interface Call {
   method: 'GET' | 'POST' | 'DELETE'
@@ -35,6 +40,9 @@ export class DigitalOceanDns implements Dns, AddressRecords {
   readonly #token: Secret
   readonly #url: string
   readonly #clock: Clock
+  #zones: { names: readonly string[]; until: number } | undefined
+  /** What the last answer said of the limit of calls; times are Unix ms. */
+  #budget = { remaining: Number.POSITIVE_INFINITY, resetAt: 0 }
 
   /** `url` includes the `/v2`. */
   constructor(options: { token: Secret; url: string; clock: Clock }) {
@@ -44,15 +52,22 @@ export class DigitalOceanDns implements Dns, AddressRecords {
   }
 
   async zoneOf(name: string, signal: AbortSignal): Promise<string> {
+    const isKnown = this.#zones !== undefined && this.#clock.now() < this.#zones.until
+    const zone = isKnown ? longest(this.#zones!.names, name) : undefined
+    if (zone !== undefined) return zone
     const domains = await this.#pages('/domains', {}, signal, (page) => domainPage.parse(page).domains)
-    const zones = domains.map((domain) => domain.name).filter((zone) => name === zone || name.endsWith(`.${zone}`))
-    const longest = zones.sort((a, b) => b.length - a.length)[0]
-    if (longest === undefined)
-      throw certsError('zone_not_found', `${name} lies in none of the ${domains.length} zones.`)
-    return longest
+    const names = domains.map((domain) => domain.name)
+    this.#zones = { names, until: this.#clock.now() + zonesMs }
+    const found = longest(names, name)
+    if (found === undefined) throw certsError('zone_not_found', `${name} lies in none of the ${names.length} zones.`)
+    return found
   }
 
   async addTxt(name: string, value: string, signal: AbortSignal): Promise<void> {
+    const { remaining, resetAt } = this.#budget
+    if (remaining < reservedCalls && resetAt > this.#clock.now()) {
+      throw certsError('dns_rate_limited', `${remaining} calls are left in this hour.`, { retryAt: resetAt })
+    }
     const zone = await this.zoneOf(name, signal)
     await patiently(this.#clock, signal, async () => {
       // A lost answer must not become a second record.
@@ -157,6 +172,9 @@ export class DigitalOceanDns implements Dns, AddressRecords {
         // Never the error itself: it carries the request with its token.
         throw certsError('dns_unavailable', `${call.method} ${call.path} failed (${error.code ?? 'no answer'}).`)
       })
+    const left = Number(answer.headers['ratelimit-remaining'] ?? Number.NaN)
+    if (!Number.isNaN(left))
+      this.#budget = { remaining: left, resetAt: Number(answer.headers['ratelimit-reset']) * 1000 }
     if (answer.status < 300 || fine.includes(answer.status)) return { status: answer.status, data: answer.data }
     throw refusal(call, answer.status, answer.data, answer.headers as Record<string, string>, this.#clock.now())
   }
@@ -180,6 +198,11 @@ function understand<T>(path: string, read: () => T): T {
   } catch (error) {
     throw certsError('dns_unavailable', `GET ${path} answered something that is no page of the API.`, { cause: error })
   }
+}
+
+function longest(zones: readonly string[], name: string): string | undefined {
+  const holding = zones.filter((zone) => name === zone || name.endsWith(`.${zone}`))
+  return holding.sort((a, b) => b.length - a.length)[0]
 }
 
 /** How the API names a record within its zone. */

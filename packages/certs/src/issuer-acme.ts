@@ -20,6 +20,8 @@ import type { Store } from './store.ts'
 
 /** How long the authority may take to validate, and again to sign. */
 const deadlineMs = 120_000
+/** So long a directory is believed. */
+const directoryMs = 24 * 3_600_000
 const pollMs = { first: 250, most: 5_000 } as const
 /** With these the test system itself is what fails: it says nothing about the order. */
 const notRehearsed = new Set(['ca_unreachable', 'ca_unavailable', 'ca_rate_limited', 'ca_paused'])
@@ -46,6 +48,12 @@ export interface AcmeOptions {
   log: Logger
 }
 
+/** An order that was begun: what is kept of it, and how the authority has it. */
+interface Begun {
+  open: OpenOrder
+  state: acme.Order
+}
+
 /** A challenge of the order, with the TXT value that answers it. */
 interface Task {
   identifier: string
@@ -59,6 +67,7 @@ export class AcmeIssuer implements Issuer {
   readonly #options: AcmeOptions
   readonly #account: AcmeAccount
   readonly #orders: OpenOrders
+  #renewalInfoUrl: { url: string | undefined; until: number } | undefined
 
   constructor(options: AcmeOptions) {
     this.#options = options
@@ -117,12 +126,11 @@ export class AcmeIssuer implements Issuer {
 
   renewalInfo(chain: string, signal: AbortSignal): Promise<RenewalWindow | undefined> {
     return withSignal(signal, async () => {
-      const { directory, clock } = this.#options
-      const { renewalInfo } = await readDirectory(directory)
+      const url = await this.#renewalInfoAt()
       const id = certificateId(chain)
-      if (typeof renewalInfo !== 'string' || id === undefined) return undefined
-      const { data, retryAfter } = await readUrl(`${renewalInfo.replace(/\/$/, '')}/${id}`)
-      return readRenewalInfo(data, retryAfter, clock.now())
+      if (url === undefined || id === undefined) return undefined
+      const { data, retryAfter } = await readUrl(`${url.replace(/\/$/, '')}/${id}`)
+      return readRenewalInfo(data, retryAfter, this.#options.clock.now())
     })
   }
 
@@ -133,25 +141,35 @@ export class AcmeIssuer implements Issuer {
     return refused && { at: refused.retryAt ?? 0, message: refused.message }
   }
 
+  /** Where the authority tells windows, nothing if it does not: the directory is believed for a day. */
+  async #renewalInfoAt(): Promise<string | undefined> {
+    const now = this.#options.clock.now()
+    if (this.#renewalInfoUrl && now < this.#renewalInfoUrl.until) return this.#renewalInfoUrl.url
+    const { renewalInfo } = await readDirectory(this.#options.directory)
+    const url = typeof renewalInfo === 'string' ? renewalInfo : undefined
+    this.#renewalInfoUrl = { url, until: now + directoryMs }
+    return url
+  }
+
   async #issue(order: Order, signal: AbortSignal): Promise<CertificatePair> {
     const { clock, preferredChain } = this.#options
     const client = await this.#account.client(signal)
-    const open = await this.#resume(client, order, signal)
-    const known = await patiently(clock, signal, () => client.getOrder({ url: open.url } as acme.Order))
-    if (known.status === 'pending') await this.#validate(client, known, signal)
+    const { open, state } = await this.#resume(client, order, signal)
+    if (state.status === 'pending') await this.#validate(client, state, signal)
     await order.fence()
-    const signed = await this.#finalize(client, known, open.csr, signal)
+    const signed = await this.#finalize(client, state, open.csr, signal)
     const chain = await patiently(clock, signal, () => client.getCertificate(signed, preferredChain))
     return { key: open.key, chain }
   }
 
   /** Goes on with the order that was begun, or begins one: it is stored with its key before the authority knows of it. */
-  async #resume(client: acme.Client, order: Order, signal: AbortSignal): Promise<OpenOrder & { url: string }> {
+  async #resume(client: acme.Client, order: Order, signal: AbortSignal): Promise<Begun> {
     const { id, names, keyType, profile, current } = order
     const known = await this.#orders.read(id)
     if (known && isFor(known, order)) {
       if (known.url === undefined) return this.#place(client, order, known, signal, replacedBy(order))
-      if (await this.#isAlive(client, known.url, signal)) return { ...known, url: known.url }
+      const state = await this.#look(client, known.url, signal)
+      if (state) return { open: known, state }
     }
     if (known) await this.#options.ledger.refund(known.spent)
     const made = await createRequest(names, keyType)
@@ -160,12 +178,13 @@ export class AcmeIssuer implements Issuer {
     return this.#place(client, order, open, signal, replacedBy(order))
   }
 
-  async #isAlive(client: acme.Client, url: string, signal: AbortSignal): Promise<boolean> {
+  /** The order as the authority has it, nothing if it is lost or over without a certificate. */
+  async #look(client: acme.Client, url: string, signal: AbortSignal): Promise<acme.Order | undefined> {
     try {
-      const { status } = await patiently(this.#options.clock, signal, () => client.getOrder({ url } as acme.Order))
-      return status !== 'invalid'
+      const state = await patiently(this.#options.clock, signal, () => client.getOrder({ url } as acme.Order))
+      return state.status === 'invalid' ? undefined : state
     } catch (error) {
-      if (error instanceof CertsError && !error.retry) return false
+      if (error instanceof CertsError && !error.retry) return undefined
       throw error
     }
   }
@@ -176,9 +195,9 @@ export class AcmeIssuer implements Issuer {
     open: OpenOrder,
     signal: AbortSignal,
     replaces: string | undefined,
-  ): Promise<OpenOrder & { url: string }> {
-    const { clock, ledger, directory, log } = this.#options
-    const isSupported = replaces !== undefined && typeof (await readDirectory(directory)).renewalInfo === 'string'
+  ): Promise<Begun> {
+    const { clock, ledger, log } = this.#options
+    const isSupported = replaces !== undefined && (await this.#renewalInfoAt()) !== undefined
     await order.fence()
     const spent = await ledger.reserve(kindOf(order, replaces))
     const wish = {
@@ -187,11 +206,11 @@ export class AcmeIssuer implements Issuer {
       ...(isSupported && { replaces }),
     }
     try {
-      const { url } = await patiently(clock, signal, () => client.createOrder(wish))
-      const placed = { ...open, url, spent }
+      const state = await patiently(clock, signal, () => client.createOrder(wish))
+      const placed = { ...open, url: state.url, spent }
       await this.#orders.write(order.id, placed)
-      log.info({ certificate: order.id, order: url, replaces }, 'ordered')
-      return placed
+      log.info({ certificate: order.id, order: state.url, replaces }, 'ordered')
+      return { open: placed, state }
     } catch (error) {
       await ledger.refund(spent)
       if (!isSupported || !(error instanceof CertsError) || !isReplaced(error)) throw error
@@ -244,29 +263,31 @@ export class AcmeIssuer implements Issuer {
 
   async #complete(client: acme.Client, task: Task, signal: AbortSignal): Promise<void> {
     const { identifier, authorizationUrl, challenge, txt } = task
-    await this.#poll(`${txt.name} was not validated in time.`, signal, async () => {
+    const done = await this.#poll(`${txt.name} was not validated in time.`, signal, async () => {
       const [authorization] = await client.getAuthorizations({ authorizations: [authorizationUrl] } as acme.Order)
-      if (authorization?.status === 'valid') return authorization
-      const current = authorization?.challenges.find(({ url }) => url === challenge.url)
-      if (authorization?.status !== 'pending') {
-        const { detail = authorization?.status } = (current as { error?: { detail?: string } } | undefined)?.error ?? {}
-        await this.#options.ledger.spend([{ limit: 'failures', of: identifier }])
-        throw certsError('challenge_failed', `${txt.name}: ${detail}`)
-      }
+      if (authorization?.status !== 'pending') return authorization
+      const current = authorization.challenges.find(({ url }) => url === challenge.url)
       if (current?.status === 'pending') await client.completeChallenge(current)
       return undefined
     })
+    if (done.status === 'valid') return
+    await this.#options.ledger.spend([{ limit: 'failures', of: identifier }])
+    const failed = done.challenges.find(({ url }) => url === challenge.url)
+    const { detail = done.status } = (failed as { error?: { detail?: string } } | undefined)?.error ?? {}
+    throw certsError('challenge_failed', `${txt.name}: ${detail}`)
   }
 
   /** Reads the state anew before each step, so that a lost answer to "finalize" does no harm. */
   async #finalize(client: acme.Client, order: acme.Order, csr: string, signal: AbortSignal): Promise<acme.Order> {
-    return this.#poll(`The order ${order.url} was not signed in time.`, signal, async () => {
+    const done = await this.#poll(`The order ${order.url} was not signed in time.`, signal, async () => {
       const current = await client.getOrder(order)
-      if (current.status === 'valid') return current
-      if (current.status === 'invalid') throw certsError('ca_unavailable', `The order ${order.url} became invalid.`)
-      if (current.status === 'ready') await client.finalizeOrder(current, csr)
-      return undefined
+      if (current.status === 'valid' || current.status === 'invalid') return current
+      if (current.status !== 'ready') return undefined
+      const after = await client.finalizeOrder(current, csr)
+      return after.status === 'valid' ? after : undefined
     })
+    if (done.status === 'valid') return done
+    throw certsError('ca_unavailable', `The order ${order.url} became invalid.`)
   }
 
   async #poll<T>(late: string, signal: AbortSignal, step: () => Promise<T | undefined>): Promise<T> {

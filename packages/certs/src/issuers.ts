@@ -8,7 +8,7 @@ import type { Clock } from './clock.ts'
 import type { CertsConfig } from './config.ts'
 import type { Dns } from './dns.ts'
 import { DigitalOceanDns } from './dns-digitalocean.ts'
-import { asCertsError, certsError } from './errors.ts'
+import { certsError } from './errors.ts'
 import type { Issuer } from './issuer.ts'
 import { AcmeIssuer } from './issuer-acme.ts'
 import { LocalIssuer } from './issuer-local.ts'
@@ -27,9 +27,11 @@ export interface IssuersOptions {
 }
 
 /** The issuers of the certificates file, each made once and again only when its part of the file changes. */
-export class Issuers {
+export class Issuers implements AsyncDisposable {
   readonly #options: IssuersOptions
   readonly #made = new Map<string, { wish: WantedIssuer; issuer: Issuer }>()
+  readonly #ending = new AbortController()
+  #sweeping: Promise<void> | undefined
   #validation: { dns: Dns; records: ChallengeRecords } | undefined
 
   constructor(options: IssuersOptions) {
@@ -60,6 +62,11 @@ export class Issuers {
     }
     for (const [name, made] of fresh) this.#made.set(name, made)
     return new Set(fresh.keys())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort(new Error('certs is stopping'))
+    await this.#sweeping
   }
 
   async #local(name: string, days: number): Promise<Issuer> {
@@ -118,8 +125,8 @@ export class Issuers {
     const dns = new DigitalOceanDns({ token, url, clock })
     const records = new ChallengeRecords({ store, dns, log })
     this.#validation = { dns, records }
-    // What a crash left behind does not wait for the next order; a provider that is down must not delay the start.
-    void records.sweep().catch((error) => log.warn({ err: asCertsError(error) }, 'the sweep of TXT records failed'))
+    // A provider that is down must not delay the start.
+    this.#sweeping = records.run(clock, this.#ending.signal)
     return this.#validation
   }
 }

@@ -16,6 +16,9 @@ import type { WantedCertificate } from './wanted.ts'
 /** After these the order itself is in doubt: it is rehearsed before the authority counts another failure. */
 const rehearsedAfter = new Set(['challenge_failed', 'rehearsal_failed', 'ca_refused', 'ca_refused_name'])
 
+/** An authority that says nothing of windows is asked again after this: it may have learned to. */
+const noAnswerMs = 24 * 3_600_000
+
 /** What the renewals of all certificates share. */
 export interface RenewalOptions {
   issuer: (name: string) => Issuer
@@ -140,7 +143,7 @@ export class Renewal {
   async #until(at: number, signal: AbortSignal): Promise<void> {
     const woken = new AbortController()
     const ended = AbortSignal.any([signal, woken.signal])
-    await Promise.race([this.#options.clock.until(at, ended), this.#wake.promise]).finally(() => woken.abort())
+    await Promise.race([this.#options.clock.until(at, ended), this.#wake.promise]).finally(() => woken.abort('woken'))
     signal.throwIfAborted()
   }
 
@@ -160,7 +163,10 @@ export class Renewal {
     this.#askAt = clock.now() + askAgainMs
     try {
       const window = await issuer(current.issuer).renewalInfo?.(current.chain, signal)
-      if (!window) return
+      if (!window) {
+        this.#askAt = clock.now() + noAnswerMs
+        return
+      }
       this.#askAt = 0
       const before = suggestions.of(wanted.id, current.fingerprint)
       const { at, start, end, explanation } = await suggestions.add(wanted.id, current.fingerprint, window)

@@ -7,6 +7,11 @@ export class Turnstile {
     this.#free = places
   }
 
+  /** How many wait. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
   /** Runs a step as soon as there is a place. */
   async pass<T>(step: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free -= 1

@@ -65,6 +65,22 @@ test('an hourly limit is left to the schedule, with the time it ends', async () 
   expect(error.retryAt).toBeGreaterThan(Date.now() + 3_000_000)
 })
 
+test('with few calls left in the hour nothing new is published, but what is published is removed', async () => {
+  await using api = await FakeDigitalOcean.start({ zones: ['example.com'] })
+  const dns = adapter(api)
+  await dns.addTxt(name, 'one', never)
+  api.remaining = 90
+  await dns.zoneOf('example.org', never).catch(() => {})
+  const error = await dns.addTxt(name, 'two', never).catch((reason) => reason)
+  expect(error).toMatchObject({
+    code: 'dns_rate_limited',
+    message: expect.stringContaining('calls are left in this hour'),
+  })
+  expect(error.retryAt).toBeGreaterThan(Date.now() + 3_000_000)
+  await dns.removeTxt(name, 'one', never)
+  expect(api.records('example.com')).toEqual([])
+})
+
 test('no error holds the token, whichever way it is printed', async () => {
   await using api = await FakeDigitalOcean.start({ zones: ['example.com'] })
   const wrong = 'dop_v1_wrong_but_still_secret'

@@ -17,6 +17,23 @@ export class ManualClock implements Clock {
     return [...this.#waiting].map(({ at }) => at).sort((a, b) => a - b)
   }
 
+  /** How many sleep. */
+  get sleeping(): number {
+    return this.#waiting.size
+  }
+
+  /** Sets the time to when the first of them wants to wake. */
+  setToNext(): void {
+    let next = Number.POSITIVE_INFINITY
+    for (const { at } of this.#waiting) next = Math.min(next, at)
+    this.set(next)
+  }
+
+  /** Resolves when the next one lies down. */
+  get nextSleep(): Promise<void> {
+    return this.#slept.promise
+  }
+
   /** Resolves as soon as somebody sleeps. */
   get slept(): Promise<void> {
     return this.#waiting.size > 0 ? Promise.resolve() : this.#slept.promise

@@ -28,8 +28,20 @@ export interface Refusal {
   afterwards?: boolean
 }
 
+/** What the fake is like. */
+export interface FakeDigitalOceanOptions {
+  zones: readonly string[]
+  dns?: Publisher
+  token?: string
+  /** Unix ms; the limit of calls starts anew each hour of this clock. */
+  now?: () => number
+}
+
 /** Where records of type TXT become visible. */
 type Publisher = Pick<DnsServer, 'addTxt' | 'removeTxt'>
+
+/** Calls in an hour. */
+const hourly = 5_000
 
 const refusals: Record<number, { id: string; message: string }> = {
   401: { id: 'Unauthorized', message: 'Unable to authenticate you' },
@@ -51,9 +63,14 @@ export class FakeDigitalOcean implements AsyncDisposable {
   readonly #dns: Publisher | undefined
   readonly #server: Server
   #lastId = 3_000_000
-  #remaining = 5_000
+  /** Calls until the hour is over. */
+  remaining = hourly
 
-  constructor(options: { zones: readonly string[]; dns?: Publisher; token?: string }) {
+  readonly #now: () => number
+  #resetAt = 0
+
+  constructor(options: FakeDigitalOceanOptions) {
+    this.#now = options.now ?? Date.now
     this.token = options.token ?? `dop_v1_${'0123456789abcdef'.repeat(4)}`
     this.#dns = options.dns
     for (const zone of options.zones) this.#zones.set(zone, [])
@@ -63,11 +80,7 @@ export class FakeDigitalOcean implements AsyncDisposable {
   }
 
   /** A running fake on a free loopback port. */
-  static async start(options: {
-    zones: readonly string[]
-    dns?: Publisher
-    token?: string
-  }): Promise<FakeDigitalOcean> {
+  static async start(options: FakeDigitalOceanOptions): Promise<FakeDigitalOcean> {
     const fake = new FakeDigitalOcean(options)
     await new Promise<void>((resolve) => fake.#server.listen(0, '127.0.0.1', resolve))
     return fake
@@ -112,22 +125,28 @@ export class FakeDigitalOcean implements AsyncDisposable {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
     const method = request.method ?? 'GET'
     const text = await body(request)
+    if (this.#now() >= this.#resetAt) {
+      this.#resetAt = this.#now() + 3_600_000
+      this.remaining = Math.max(this.remaining, hourly)
+    }
     const refusal = this.refusals.find((one) => one.times > 0 && (one.method ?? method) === method)
     if (refusal) refusal.times -= 1
     const answer =
       refusal && !refusal.afterwards
         ? failure(refusal.status)
-        : request.headers.authorization === `Bearer ${this.token}`
-          ? await this.#answer(method, pathname.split('/').slice(2), searchParams, text)
-          : failure(401)
+        : this.remaining <= 0
+          ? failure(429)
+          : request.headers.authorization === `Bearer ${this.token}`
+            ? await this.#answer(method, pathname.split('/').slice(2), searchParams, text)
+            : failure(401)
     const { status, value } = refusal?.afterwards ? failure(refusal.status) : answer
     this.requests.push({ method, path: request.url ?? '', status })
-    this.#remaining -= 1
+    this.remaining = Math.max(0, this.remaining - 1)
     response.writeHead(status, {
       'content-type': 'application/json',
       'ratelimit-limit': '5000',
-      'ratelimit-remaining': String(this.#remaining),
-      'ratelimit-reset': String(Math.ceil(Date.now() / 1000) + 3600),
+      'ratelimit-remaining': String(this.remaining),
+      'ratelimit-reset': String(Math.ceil(this.#resetAt / 1000)),
       ...refusal?.headers,
     })
     response.end(value === undefined ? undefined : JSON.stringify(value))

@@ -1,4 +1,5 @@
 import type { Hub } from '@damon/client/hub'
+import { DamonError, isErrorCode } from '@damon/protocol/errors'
 import { type Command, Option } from 'commander'
 import { z } from 'zod'
 import { parseAnswers } from '../answers.ts'
@@ -194,7 +195,10 @@ function addRevoke(certs: Command, terminal: Terminal): void {
 async function askCerts<T>(hub: Hub, event: string, value: unknown, schema: z.ZodType<T>): Promise<T> {
   const answers = await hub.any('certs').request(event, value)
   const failed = answers.find(({ error }) => error !== undefined)?.error
-  if (failed) throw failed
+  if (failed)
+    throw isErrorCode(failed.code)
+      ? new DamonError(failed.code, failed.message)
+      : new CliError('not_answered', failed.message)
   const [answer] = parseAnswers(answers, schema)
   if (answer === undefined) throw new CliError('not_answered', 'No certs service is connected.')
   return answer
