@@ -149,6 +149,7 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
         delivered() {},
         readerRefused() {},
         stages() {},
+        trialFailed() {},
       },
       log: quiet,
       issued(certificate) {
