@@ -1,76 +1,69 @@
-import type { Hub } from '@damon/client/hub'
+import { eventually } from '@damon/testkit/eventually'
 import { Client, Events, type Interaction } from 'discord.js'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { startBot } from '../examples/bot.ts'
+import { aLavalink } from './lavalink/a-fleet.ts'
+import { MemoryHub } from './lavalink/memory-hub.ts'
 
-type Handler = (value: unknown, request: { from: string }) => Promise<unknown>
-
-/** The part of a hub that the example uses, with the records in two maps that a test fills. */
-function recordsInMemory() {
-  const entries = { 'node/': new Map<string, object>(), 'node-secret/': new Map<string, object>() }
-  const handlers = new Map<string, Handler>()
-  const hub = {
-    watch: (prefix: keyof typeof entries) => ({ entries: entries[prefix], ready: async () => {}, on: () => {} }),
-    handle: (event: string, handler: Handler) => void handlers.set(event, handler),
-  } as unknown as Hub
-  const add = (id: string, state = 'ready', players = 0): void => {
-    const load = { systemLoad: 0, lavalinkLoad: 0, memoryUsed: 1, memoryReservable: 2, uptime: 3 }
-    entries['node/'].set(`node/${id}`, {
-      key: `node/${id}`,
-      state: 'live',
-      value: {
-        state,
-        reasons: [],
-        since: 0,
-        address: { host: `${id}.example`, port: 2333, secure: false },
-        version: '4.2.2',
-        api: 'v4',
-        load: { ...load, players, playingPlayers: players },
-      },
-    })
-    entries['node-secret/'].set(`node-secret/${id}`, { value: { password: 'youshallnotpass' } })
-  }
-  return { hub, entries, add, drain: (from: string, node: string) => handlers.get('node.drain')?.({ node }, { from }) }
+/** The bot of the example, logged in as far as its libraries can tell. */
+async function aBot() {
+  const memory = new MemoryHub()
+  const discord = new Client({ intents: [] })
+  const user = { id: '1001' }
+  Object.defineProperty(discord, 'user', { value: user })
+  Object.defineProperty(discord, 'application', { value: { commands: { set: async () => [] } } })
+  const bot = startBot(memory.hub, discord)
+  onTestFinished(() => bot[Symbol.dispose]())
+  discord.emit(Events.ClientReady, discord as Client<true>)
+  return { memory, discord, ...bot }
 }
 
-test('knows each node that has an announced password, and places players on the emptiest ready one', async () => {
-  const { hub, add, entries } = recordsInMemory()
-  const { nodes } = await startBot(hub, new Client({ intents: [] }))
-  add('full', 'ready', 9)
-  add('empty', 'ready', 1)
-  add('leaving', 'draining')
-  add('wordless')
-  entries['node-secret/'].delete('node-secret/wordless')
-  expect(nodes.all().map(({ id }) => id)).toEqual(['full', 'empty', 'leaving'])
-  expect(nodes.usable().map(({ id }) => id)).toEqual(['empty', 'full'])
-  expect(nodes.usable()[0]).toMatchObject({ host: 'empty.example', port: 2333, password: 'youshallnotpass' })
+function command(commandName: string, more: object = {}) {
+  const reply = vi.fn<(message: { content: string }) => Promise<void>>(async () => {})
+  const interaction = { isChatInputCommand: () => true, commandName, reply, ...more } as unknown as Interaction
+  return { interaction, reply }
+}
+
+test('plays a song on an announced node in the voice channel of whoever asks', async () => {
+  const { memory, discord, shoukaku, nodes } = await aBot()
+  const lavalink = await aLavalink()
+  memory.node('fra1', lavalink)
+  await eventually(() => expect(nodes.all()).toMatchObject([{ id: 'fra1', connected: true }]))
+  // What Discord's gateway says when the bot joins a voice channel.
+  shoukaku.connector.sendPacket = () => {
+    const say = (t: string, d: object) => discord.emit('raw' as Events.Debug, { t, d } as unknown as string)
+    setImmediate(() => {
+      say('VOICE_STATE_UPDATE', { guild_id: '7', channel_id: '1', user_id: '1001', session_id: 'v' })
+      say('VOICE_SERVER_UPDATE', { guild_id: '7', token: 't', endpoint: 'rotterdam1.discord.media:443' })
+    })
+  }
+  const guild = { id: '7', shardId: 0, voiceStates: { cache: new Map([['42', { channelId: '1' }]]) } }
+  const { interaction, reply } = command('play', { guild, user: { id: '42' }, options: { getString: () => 'naima' } })
+  discord.emit(Events.InteractionCreate, interaction)
+  await eventually(() => expect(reply).toHaveBeenCalled())
+  expect(reply.mock.lastCall?.[0].content).toBe('Playing Title of naima.')
+  expect(lavalink.sessions.player('7')).toMatchObject({ playing: true, connected: true })
 })
 
-test('moves its players off a drained node and says how many, but only for a sidecar', async () => {
-  const { hub, add, drain } = recordsInMemory()
-  const { players } = await startBot(hub, new Client({ intents: [] }))
-  add('old')
-  players.set('guild-1', 'old').set('guild-2', 'other')
-  expect(await drain('sidecar/old', 'old')).toEqual({ moved: 0, failed: 1 })
-  add('new')
-  expect(await drain('sidecar/old', 'old')).toEqual({ moved: 1, failed: 0 })
-  expect([...players]).toEqual([
-    ['guild-1', 'new'],
-    ['guild-2', 'other'],
-  ])
-  await expect(drain('bot/stranger', 'new')).rejects.toThrow('Only a sidecar')
+test('asks whoever is in no voice channel to join one', async () => {
+  const { discord } = await aBot()
+  const guild = { id: '7', shardId: 0, voiceStates: { cache: new Map() } }
+  const { interaction, reply } = command('play', { guild, user: { id: '42' } })
+  discord.emit(Events.InteractionCreate, interaction)
+  await eventually(() => expect(reply.mock.lastCall?.[0].content).toBe('Join a voice channel first.'))
 })
 
 test('answers /nodes without showing a password', async () => {
-  const { hub, add } = recordsInMemory()
-  const discord = new Client({ intents: [] })
-  await startBot(hub, discord)
-  const reply = vi.fn<(message: { content: string }) => Promise<void>>(async () => {})
-  const interaction = { isChatInputCommand: () => true, commandName: 'nodes', reply } as unknown as Interaction
+  const { memory, discord, nodes } = await aBot()
+  const { interaction, reply } = command('nodes')
   discord.emit(Events.InteractionCreate, interaction)
-  expect(reply.mock.lastCall?.[0].content).toBe('no audio nodes')
-  add('fra1', 'ready', 2)
+  await eventually(() => expect(reply.mock.lastCall?.[0].content).toBe('no audio nodes'))
+  const lavalink = await aLavalink({ password: 'nobody sees this' })
+  lavalink.stats = { ...lavalink.stats, players: 2 }
+  memory.node('fra1', lavalink)
+  await nodes.ready()
   discord.emit(Events.InteractionCreate, interaction)
-  expect(reply.mock.lastCall?.[0].content).toBe('fra1: ready, fra1.example:2333, 2 players')
-  expect(JSON.stringify(reply.mock.calls)).not.toContain('youshallnotpass')
+  const line = `fra1: ready, 127.0.0.1:${lavalink.port}, 2 players`
+  await eventually(() => expect(reply.mock.lastCall?.[0].content).toBe(line))
+  expect(JSON.stringify(reply.mock.calls)).not.toContain('nobody sees this')
 })

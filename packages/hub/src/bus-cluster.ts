@@ -49,10 +49,12 @@ class Line {
     const id = (this.#last + 1) >>> 0
     this.#last = id
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#open.delete(id)
+      // A loop that was busy runs its timers before it reads: an answer that is there already counts.
+      const timer = setTimeout(() => setImmediate(late), callMs)
+      const late = () => {
+        if (!this.#open.delete(id)) return
         reject(new BusError('unavailable', new Error(`${name} was not answered within ${callMs} ms.`)))
-      }, callMs)
+      }
       this.#open.set(id, { resolve: resolve as (value: never) => void, reject, timer })
       write(id)
     })

@@ -87,6 +87,10 @@ export async function endRedisWorker(redis: ScriptedRedis, options: RedisOptions
   ])
 }
 
+function endArguments(what: string, whose: string | number, how: 'left' | 'lost', { graceMs }: RedisOptions) {
+  return [what, whose, how, graceMs, lateSweepMs, workerLeaseMs]
+}
+
 function endKeys(keys: RedisKeys): string[] {
   return [keys.origins, keys.revision, keys.records, keys.values, keys.suspects, keys.swept, keys.prefix]
 }
@@ -128,7 +132,7 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
     await Promise.all([keys.change, keys.gone, keys.ended].map((channel) => subscriber.subscribe(channel)))
     const [origin, epoch] = (await commands.run(
       'admit',
-      [keys.origin, keys.origins, keys.epoch],
+      [keys.origin, keys.origins, keys.epoch, keys.swept],
       [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins)],
     )) as [number, string]
     return build({ options, keys, commands, subscriber, origin, epoch })
@@ -225,7 +229,7 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
       await redis.multi().hdel(keys.members(channel), session).srem(keys.channels(session), channel).exec()
     },
     async endSession(session, how) {
-      await commands.run('end', endKeys(keys), ['session', session, how, options.graceMs, lateSweepMs])
+      await commands.run('end', endKeys(keys), endArguments('session', session, how, options))
     },
     async pick(channel) {
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
@@ -266,7 +270,7 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
       return (await commands.run('renew', [keys.origins], [origin, workerLeaseMs])) === 1
     },
     async sweep() {
-      await commands.run('end', endKeys(keys), ['sweep', '', 'lost', options.graceMs, lateSweepMs])
+      await commands.run('end', endKeys(keys), endArguments('sweep', '', 'lost', options))
     },
   }
 

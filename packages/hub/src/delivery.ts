@@ -19,9 +19,10 @@ export interface Receiver {
 interface Channel {
   /** Per member, the stamp up to which requests do not concern it; undefined until the store answered: then all may. */
   members: Map<Receiver, number | undefined>
-  subscribed: Promise<void>
+  /** While the bus has not confirmed it. */
+  subscribed: Promise<void> | undefined
   /** Per origin, its last number that arrived. */
-  seen: Map<number, number>
+  seen: Map<number, number> | undefined
   /** This origin's last number that is on its way here by the bus; 0: none is. */
   expected: number
 }
@@ -56,12 +57,13 @@ export class Delivery implements LocalMembers {
   async add(name: string, receiver: Receiver): Promise<void> {
     let channel = this.#channels.get(name)
     if (!channel) {
-      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), seen: new Map(), expected: 0 }
+      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), seen: undefined, expected: 0 }
       this.#channels.set(name, channel)
     }
     channel.members.set(receiver, undefined)
     try {
       await channel.subscribed
+      channel.subscribed = undefined
     } catch (error) {
       this.remove(name, receiver)
       throw error
@@ -110,10 +112,11 @@ export class Delivery implements LocalMembers {
     const channel = this.#channels.get(batch.channel)
     if (!channel) return
     const own = batch.origin === this.#bus.origin
-    const seen = channel.seen.get(batch.origin)
+    const seen = channel.seen?.get(batch.origin)
     if (seen === undefined || batch.last > seen) {
       // What the bus did not take of this worker's own frames was told to their senders, and local members have the rest.
       if (!own && seen !== undefined && batch.prev > seen) this.#tellGap(channel, batch, seen + 1)
+      channel.seen ??= new Map()
       channel.seen.set(batch.origin, batch.last)
       if (!own || !batch.fast) this.#deliver(channel, batch, stamp)
     }
@@ -122,7 +125,7 @@ export class Delivery implements LocalMembers {
 
   /** The origin has ended: nothing of it comes any more. */
   forget(origin: number): void {
-    for (const { seen } of this.#channels.values()) seen.delete(origin)
+    for (const { seen } of this.#channels.values()) seen?.delete(origin)
   }
 
   #deliver(channel: Channel, batch: Batch, stamp: number): void {

@@ -1,5 +1,5 @@
 import type { CloseName } from '@damon/protocol/closes'
-import { WebSocket } from 'ws'
+import { type RawData, WebSocket } from 'ws'
 
 /** What ws finds wrong itself, by its code (RFC 6455, 7.4.1), in the words of our table. */
 const faults = new Map<number | undefined, CloseName>([
@@ -9,11 +9,52 @@ const faults = new Map<number | undefined, CloseName>([
   [1009, 'too_large'],
 ])
 
-/** A WebSocket that lets its owner hang up, by the event `fault`, where ws would with a code of its own. */
+/** Whom a connection belongs to. */
+export interface SocketOwner {
+  message(data: Buffer, isBinary: boolean): void
+  /** ws found something wrong itself. */
+  fault(name: CloseName): void
+  gone(): void
+}
+
+/** A WebSocket that lets its owner hang up where ws would with a code of its own. */
 export class HubSocket extends WebSocket {
+  #owner: SocketOwner | undefined
+
+  /** Tells the owner from now on; the listeners are the same for all connections, so that each costs little. */
+  belongTo(owner: SocketOwner): void {
+    this.#owner = owner
+    this.on('message', onMessage)
+    this.on('close', onClose)
+    this.on('error', onError)
+    this.on('ping', onPing)
+  }
+
+  get owner(): SocketOwner | undefined {
+    return this.#owner
+  }
+
   override close(code?: number, reason?: string | Buffer): void {
     const fault = faults.get(code)
     // With a reason it is the echo of the peer's close frame.
-    if (fault === undefined || reason !== undefined || !this.emit('fault', fault)) super.close(code, reason)
+    if (fault === undefined || reason !== undefined || !this.#owner) super.close(code, reason)
+    else this.#owner.fault(fault)
   }
+}
+
+function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
+  ;(this as HubSocket).owner?.message(data as Buffer, isBinary)
+}
+
+function onClose(this: WebSocket): void {
+  ;(this as HubSocket).owner?.gone()
+}
+
+function onError(): void {
+  // The close that follows says all.
+}
+
+function onPing(this: WebSocket, data: Buffer): void {
+  // A peer that pings and reads nothing must not make us keep its pongs.
+  if (this.bufferedAmount === 0) this.pong(data)
 }

@@ -10,26 +10,26 @@ export interface Source {
   resume(): void
 }
 
+/** Who handles the frames. */
+export interface InboxOwner {
+  /** MUST NOT throw or reject; a promise makes the next frame wait for it. */
+  handle(frame: ClientFrame): Promise<void> | undefined
+  /** Too many frames wait. */
+  crowded(): void
+}
+
 /** A session's frames, handled one after another, so that they take effect in its client's order. */
 export class Inbox {
   readonly #source: Source
-  readonly #handle: (frame: ClientFrame) => Promise<void> | undefined
-  readonly #overflow: () => void
-  readonly #queue: ClientFrame[] = []
+  readonly #owner: InboxOwner
+  #queue: ClientFrame[] | undefined
   #busy = false
   #paused = false
   #closed = false
 
-  constructor(options: {
-    source: Source
-    /** MUST NOT throw or reject; a promise makes the next frame wait for it. */
-    handle: (frame: ClientFrame) => Promise<void> | undefined
-    /** Too many frames wait. */
-    overflow: () => void
-  }) {
-    this.#source = options.source
-    this.#handle = options.handle
-    this.#overflow = options.overflow
+  constructor(source: Source, owner: InboxOwner) {
+    this.#source = source
+    this.#owner = owner
   }
 
   /** Whether a frame is being handled that the next one has to wait for. */
@@ -45,8 +45,10 @@ export class Inbox {
   take(frame: ClientFrame): void {
     if (this.#closed) return
     if (!this.#busy) this.#work(frame)
-    else if (this.#queue.length >= limits.pendingFrames) this.#overflow()
-    else if (this.#queue.push(frame) >= pauseAt && !this.#paused) {
+    else if ((this.#queue?.length ?? 0) >= limits.pendingFrames) this.#owner.crowded()
+    else {
+      this.#queue ??= []
+      if (this.#queue.push(frame) < pauseAt || this.#paused) return
       this.#paused = true
       this.#source.pause()
     }
@@ -55,19 +57,19 @@ export class Inbox {
   /** Nothing is taken any more; what waits is forgotten, what is being handled ends. */
   close(): void {
     this.#closed = true
-    this.#queue.length = 0
+    this.#queue = undefined
   }
 
   #work(first: ClientFrame | undefined): void {
     let frame = first
     while (frame && !this.#closed) {
-      const pending = this.#handle(frame)
+      const pending = this.#owner.handle(frame)
       if (pending) {
         this.#busy = true
         pending.then(() => this.#next())
         return
       }
-      frame = this.#queue.shift()
+      frame = this.#queue?.shift()
     }
     if (this.#paused) {
       this.#paused = false
@@ -77,6 +79,6 @@ export class Inbox {
 
   #next(): void {
     this.#busy = false
-    this.#work(this.#queue.shift())
+    this.#work(this.#queue?.shift())
   }
 }

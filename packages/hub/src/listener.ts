@@ -59,7 +59,7 @@ export function createListeners(options: {
     response.end('This is a Damon hub. It speaks WebSocket only.\n')
   }
   const upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on('error', () => socket.destroy())
+    socket.on('error', destroy)
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     const codec = offered.map((name) => codecs.get(name)).find((known) => known !== undefined)
     const { origin } = request.headers
@@ -68,11 +68,7 @@ export function createListeners(options: {
       return refuse(socket, '403 Forbidden', 'This origin is not listed.')
     if (head.length > limits.helloBytes) return refuse(socket, '413 Content Too Large', 'The first frame is too large.')
     const address = plainAddress(request.socket.remoteAddress ?? '')
-    webSockets.handleUpgrade(request, socket, head, (ws) => {
-      // A peer that pings and reads nothing must not make us keep its pongs.
-      ws.on('ping', (data) => socket.writableNeedDrain || ws.pong(data))
-      options.connect({ ws, socket, codec, address })
-    })
+    webSockets.handleUpgrade(request, socket, head, (ws) => options.connect({ ws, socket, codec, address }))
   }
   const http = { headersTimeout: limits.helloMs, connectionsCheckingInterval: 1_000, maxHeaderSize: 8 * 1024 }
   const secure = { cert, key, ...contextOptions, handshakeTimeout: limits.helloMs }
@@ -82,6 +78,10 @@ export function createListeners(options: {
   const plain = createPlainServer(http, explain)
   for (const server of [tls, plain]) server.on('upgrade', upgrade)
   return { tls, plain }
+}
+
+function destroy(this: Duplex): void {
+  this.destroy()
 }
 
 function refuse(socket: Duplex, status: string, text: string): void {

@@ -4,22 +4,21 @@ import { type CloseName, closes } from '@damon/protocol/closes'
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientFrame, Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
-import { limits, silenceFactor } from '@damon/protocol/limits'
-import { type Acknowledger, ackMs } from './acks.ts'
+import { limits } from '@damon/protocol/limits'
 import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
-import { dispatch } from './dispatch.ts'
-import type { HubSocket } from './hub-socket.ts'
+import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
-import { Inbox } from './inbox.ts'
+import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
+import { Liveness } from './liveness.ts'
 import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
 import { Outbox, type OutboxOwner } from './outbox.ts'
 import type { Sender } from './publisher.ts'
+import { Receipts } from './receipts.ts'
 import type { Requester } from './requests.ts'
-import { SendNumbers } from './send-numbers.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
 import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
@@ -31,22 +30,18 @@ const closeMs = 2_000
 /** How much longer a frame may be in JSON, where a byte may take six characters. */
 const growth = { binary: 1, json: 6 }
 
+/** Brings a frame to its handler; a promise means that the session's next frame has to wait for it. It throws what it refuses. */
+export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> | undefined
+
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session implements Receiver, Sender, Requester, Watcher, Acknowledger, OutboxOwner {
+export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner, OutboxOwner, SocketOwner {
   readonly id = randomBytes(8).toString('hex')
   readonly ticket = randomBytes(16).toString('base64url')
-  /** For the proof of this connection; used once. */
-  readonly nonce = randomBytes(32).toString('base64url')
   /** Unix ms. */
   readonly since = Date.now()
   readonly codec: Codec
   readonly address: string
-  readonly groups = new Set<string>()
-  /** Leased records that this session wrote. */
-  readonly leases = new Set<string>()
   readonly unanswered = new Unanswered()
-  /** Makers of its messages, by address and event. */
-  readonly makers = new Map<string, MessageMaker>()
   version = ''
   /** Set before the store is told of the session: from then on its end has to be told too. */
   registered = false
@@ -56,19 +51,20 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
   readonly #socket: Duplex & { bytesRead?: number }
   readonly #inbox: Inbox
   readonly #outbox: Outbox
+  readonly #dispatch: Dispatch
   readonly #ended: (session: Session) => void
-  readonly #numbers = new SendNumbers()
+  readonly #receipts: Receipts
+  readonly #liveness = new Liveness()
   readonly #missed = new Missed()
   /** Frames that came before the welcome; undefined after it. */
   #early: (() => void)[] | undefined = []
+  #groups: Set<string> | undefined
+  #leases: Set<string> | undefined
+  #makers: Map<string, MessageMaker> | undefined
+  #nonce: string | undefined = randomBytes(32).toString('base64url')
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
-  #bytesRead = -1
-  #lastHeard = performance.now()
-  #slowSince: number | undefined
-  #ack: { number: number; origin: number; seq: number } | undefined
-  #ackedAt = 0
   #room: PromiseWithResolvers<void> | undefined
 
   constructor(options: {
@@ -77,6 +73,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     socket: Duplex
     codec: Codec
     address: string
+    dispatch: Dispatch
     ended: (session: Session) => void
   }) {
     const { context, ws, socket } = options
@@ -85,24 +82,44 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     this.#socket = socket
     this.codec = options.codec
     this.address = options.address
+    this.#dispatch = options.dispatch
     this.#ended = options.ended
-    this.#inbox = new Inbox({
-      source: ws,
-      handle: (frame) => this.#handle(frame),
-      overflow: () => this.close('overloaded', damonError('overloaded', 'Too many frames wait for an earlier one.')),
-    })
+    this.#inbox = new Inbox(ws, this)
+    this.#receipts = new Receipts(context.acks, this)
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
       limit: context.settings.outboxBytes * growth[options.codec],
       owner: this,
     })
-    ws.on('message', (data: Buffer, isBinary) => this.#receive(data, isBinary))
-    ws.on('close', () => this.#end('lost'))
-    ws.on('error', () => undefined)
-    ws.on('fault', (fault: CloseName) => this.close(fault))
+    ws.belongTo(this)
     this.#helloTimer = setTimeout(() => this.close('hello_timeout'), context.settings.helloMs)
-    this.send({ type: 'challenge', nonce: this.nonce, protocol: 'damon.v1', helloMs: context.settings.helloMs })
+    this.send({ type: 'challenge', nonce: this.#nonce ?? '', protocol: 'damon.v1', helloMs: context.settings.helloMs })
+  }
+
+  // An idle session shall cost little: what only some need is made when they do.
+  get groups(): Set<string> {
+    this.#groups ??= new Set()
+    return this.#groups
+  }
+
+  /** Leased records that this session wrote. */
+  get leases(): Set<string> {
+    this.#leases ??= new Set()
+    return this.#leases
+  }
+
+  /** Makers of its messages, by address and event. */
+  get makers(): Map<string, MessageMaker> {
+    this.#makers ??= new Map()
+    return this.#makers
+  }
+
+  /** For the proof of this connection, once: empty afterwards. */
+  takeNonce(): string {
+    const nonce = this.#nonce ?? ''
+    this.#nonce = undefined
+    return nonce
   }
 
   /** Who it is. @throws DamonError `unexpected_frame` before the hello */
@@ -125,6 +142,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
 
   identify(identified: Identified): void {
     clearTimeout(this.#helloTimer)
+    this.#helloTimer = undefined
     this.#identified = identified
   }
 
@@ -139,8 +157,8 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
 
   /** The number of a numbered frame, which MUST follow the one before. @throws DamonError `bad_field` */
   count(number: number): void {
-    if (this.#numbers.begin(number)) return
-    const error = damonError('bad_field', `number: is ${number}, not ${this.#numbers.last + 1}.`, { field: 'number' })
+    if (this.#receipts.begin(number)) return
+    const error = damonError('bad_field', `number: is ${number}, not ${this.#receipts.next}.`, { field: 'number' })
     this.close('bad_frame', error)
     throw error
   }
@@ -156,7 +174,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     if (this.#closed) return true
     const taken = this.#outbox.offer(this.#encode(frame))
     if (taken) this.#context.metrics.sent(frame.type)
-    else this.#slow()
+    else this.#liveness.slow()
     return taken
   }
 
@@ -172,7 +190,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     if (this.#closed) return
     if (this.#early) this.#keep(() => this.deliver(run, range), range)
     else if (!this.#outbox.offer(run.wire(this.codec))) {
-      this.#slow()
+      this.#liveness.slow()
       this.#dropped(range)
     }
   }
@@ -205,31 +223,13 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     this.send({ type: 'settled', request, tally })
   }
 
-  /** Sent at once, or with those of the next moment if the one before has only just gone. */
   acknowledge(number: number, origin: number, seq: number): void {
-    const settled = this.#numbers.confirm(number)
-    if (settled === undefined) return
-    const waits = this.#ack !== undefined
-    this.#ack = { number: settled, origin, seq }
-    if (waits) return
-    if (performance.now() - this.#ackedAt >= ackMs) this.flushAck()
-    else this.#context.acks.later(this)
-  }
-
-  flushAck(): void {
-    const ack = this.#ack
-    if (!ack) return
-    this.#ack = undefined
-    this.#ackedAt = performance.now()
-    this.send({ type: 'ack', ...ack })
+    this.#receipts.confirm(number, origin, seq)
   }
 
   refuse(number: number, error: unknown): void {
     this.sendError(error, { number })
-    // What was refused is settled as well: a client that is always refused must not wait for an acknowledgement.
-    const settled = this.#numbers.refuse(number)
-    this.flushAck()
-    if (settled !== undefined) this.send({ type: 'ack', number: settled })
+    this.#receipts.refuse(number)
   }
 
   /** Tells an error: of a control frame (`id`), of a numbered frame (`number`) or of the connection. */
@@ -253,7 +253,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     if (error !== undefined) this.sendError(error)
     // The error may have been the frame too many.
     if (this.#closed) return
-    this.flushAck()
+    this.#receipts.flush()
     this.#outbox.flush()
     this.#context.metrics.closed.inc({ reason: name })
     if (name === 'silent' || name === 'slow_consumer') this.#ws.terminate()
@@ -266,21 +266,19 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     this.#end(name)
   }
 
-  /**
-   * Looks whether the other side is alive, its token valid and its socket moving; called several times a heartbeat.
-   * `tickMs` is the time between calls, so that silence is noticed within its bound.
-   */
+  /** Looks whether the connection may go on; called every `tickMs`, several times a heartbeat. */
   check(now: number, tickMs: number): void {
-    const { heartbeatMs } = this.#context.settings
-    const bytesRead = this.#socket.bytesRead ?? 0
-    if (bytesRead !== this.#bytesRead || this.#inbox.paused) this.#lastHeard = now
-    this.#bytesRead = bytesRead
-    const bound = heartbeatMs * silenceFactor - tickMs
-    if (this.#identified && now - this.#lastHeard >= bound) this.close('silent')
-    else if (this.#slowSince !== undefined && now - this.#slowSince >= bound) this.close('slow_consumer')
+    this.unanswered.expire(now)
+    const line = {
+      bytesRead: this.#socket.bytesRead ?? 0,
+      paused: this.#inbox.paused || !this.#identified,
+      heartbeatMs: this.#context.settings.heartbeatMs,
+      tickMs,
+    }
+    const reason = this.#liveness.verdict(now, line)
+    if (reason) this.close(reason)
     else if (this.#identified && Date.now() >= this.#identified.expires)
       this.close('token_expired', damonError('token_expired'))
-    this.unanswered.expire(now)
   }
 
   /** How the store shall take its end. */
@@ -290,7 +288,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
 
   drained(): void {
     if (this.#closed) return
-    this.#slowSince = undefined
+    this.#liveness.moves()
     this.#tellMissed()
     this.#context.watches.drained(this)
     this.#makeRoom()
@@ -300,7 +298,19 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     this.close('slow_consumer')
   }
 
-  #receive(data: Buffer, isBinary: boolean): void {
+  crowded(): void {
+    this.close('overloaded', damonError('overloaded', 'Too many frames wait for an earlier one.'))
+  }
+
+  fault(name: CloseName): void {
+    this.close(name)
+  }
+
+  gone(): void {
+    this.#end('lost')
+  }
+
+  message(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return
     if (!this.#identified && data.length > limits.helloBytes) {
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
@@ -317,26 +327,22 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     }
     this.#context.metrics.received(frame.type)
     // A ping is about the line, not about the order of the frames on it.
-    if (frame.type === 'ping' && this.#inbox.busy && this.#identified) this.#handle(frame)
+    if (frame.type === 'ping' && this.#inbox.busy && this.#identified) this.handle(frame)
     else this.#inbox.take(frame)
   }
 
-  #handle(frame: ClientFrame): Promise<void> | undefined {
+  handle(frame: ClientFrame): Promise<void> | undefined {
     const refuse = (error: unknown) => {
       if (!this.#identified) this.close(frame.type === 'hello' ? refusalOf(error) : 'bad_frame', error)
       else if ('number' in frame) this.refuse(frame.number, error)
       else this.sendError(error, { id: 'id' in frame ? frame.id : undefined })
     }
     try {
-      return dispatch(this, frame, this.#context)?.catch(refuse)
+      return this.#dispatch(this, frame)?.catch(refuse)
     } catch (error) {
       refuse(error)
       return undefined
     }
-  }
-
-  #slow(): void {
-    this.#slowSince ??= performance.now()
   }
 
   #keep(deliver: () => void, range: Range): void {
@@ -378,7 +384,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, Acknowledg
     if (this.#identified) {
       for (const channel of ['all', `client/${this.subject}`, `session/${this.id}`])
         context.delivery.remove(channel, this)
-      for (const group of this.groups) context.delivery.remove(`group/${group}`, this)
+      for (const group of this.#groups ?? []) context.delivery.remove(`group/${group}`, this)
     }
     this.#ended(this)
   }

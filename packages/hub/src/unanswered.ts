@@ -7,14 +7,15 @@ const graceMs = 1_000
 /** Requests that one session was given and has not answered: only to these it may speak. */
 export class Unanswered {
   /** Until when, monotonic ms, oldest first. */
-  readonly #until = new Map<string, number>()
+  #until: Map<string, number> | undefined
 
   get size(): number {
-    return this.#until.size
+    return this.#until?.size ?? 0
   }
 
   /** It was given a request; beyond the limit the oldest is forgotten. */
   add(frame: MessageFrame, now: number): void {
+    this.#until ??= new Map()
     this.#until.set(name(frame.session, frame.number), now + frame.deadline + graceMs)
     if (this.#until.size <= limits.unansweredRequests) return
     const [oldest] = this.#until.keys()
@@ -23,17 +24,18 @@ export class Unanswered {
 
   /** Whether the request of that session waits for it. */
   has(session: string, request: number): boolean {
-    return this.#until.has(name(session, request))
+    return this.#until?.has(name(session, request)) ?? false
   }
 
   /** It gives its final word; false: nothing waits for that. */
   settle(session: string, request: number): boolean {
-    return this.#until.delete(name(session, request))
+    return this.#until?.delete(name(session, request)) ?? false
   }
 
   /** Forgets what is past its time. */
   expire(now: number): void {
-    for (const [key, until] of this.#until) if (until < now) this.#until.delete(key)
+    for (const [key, until] of this.#until ?? []) if (until < now) this.#until?.delete(key)
+    if (this.#until?.size === 0) this.#until = undefined
   }
 }
 

@@ -4,7 +4,6 @@ import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Registry } from 'prom-client'
-import { Acks } from './acks.ts'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
@@ -13,12 +12,14 @@ import type { Context } from './context.ts'
 import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
+import { dispatch } from './dispatch.ts'
 import { Identity } from './identity.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
+import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
 import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
@@ -157,7 +158,9 @@ export async function startWorker(options: {
     frameBytes: config.HUB_FRAME_BYTES,
     origins: config.HUB_ORIGINS,
     connect: (connection) => {
-      sessions.add(new Session({ ...connection, context, ended }))
+      sessions.add(
+        new Session({ ...connection, context, dispatch: (session, frame) => dispatch(session, frame, context), ended }),
+      )
       metrics.sessions.set(sessions.size)
     },
   })

@@ -4,6 +4,12 @@ import type { Logger } from '@damon/runtime/logger'
 import type { WorkerReport } from './report.ts'
 import { lateSweepMs, sweepMs, workerLeaseMs } from './store.ts'
 
+/**
+ * V8 lets the space of young objects grow to 100 MB in a storm of connections and keeps it: more than 10,000 of them need
+ * themselves. With this they cost a third, and garbage is collected sooner, not dearer.
+ */
+const youngSpace = '--max-semi-space-size=4'
+
 /** A worker that died sooner than this after its start is replaced with growing delay. */
 const youngMs = 2_000
 const longestDelayMs = 5_000
@@ -46,7 +52,7 @@ export class Workers {
     this.#changed = options.changed
     this.#serves = options.serves
     this.#died = options.died
-    cluster.setupPrimary({ args: [], serialization: 'advanced' })
+    cluster.setupPrimary({ args: [], serialization: 'advanced', execArgv: [...process.execArgv, youngSpace] })
     this.#watch = setInterval(() => this.#endFrozen(), sweepMs)
   }
 

@@ -1,18 +1,18 @@
-import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import { encodeClientFrame } from '@damon/protocol/codec-binary'
 import type { ClientFrame, HubFrame } from '@damon/protocol/frames'
 import { createLogger } from '@damon/runtime/logger'
 import { parseCapabilities } from '@damon/trust/capabilities'
 import { Registry } from 'prom-client'
-import { Acks } from '../src/acks.ts'
 import type { Context } from '../src/context.ts'
 import { Delivery } from '../src/delivery.ts'
-import type { HubSocket } from '../src/hub-socket.ts'
+import { dispatch } from '../src/dispatch.ts'
+import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { Flusher } from '../src/outbox.ts'
 import { Publisher } from '../src/publisher.ts'
+import { Acks } from '../src/receipts.ts'
 import { Replica } from '../src/replica.ts'
 import { Requests } from '../src/requests.ts'
 import { Session } from '../src/session.ts'
@@ -147,13 +147,17 @@ function connect(context: Context, ended: Session[]): AConnection {
     frames: socket.frames,
     closed: undefined,
     session: undefined as unknown as Session,
-    send: (frame) => void ws.emit('message', Buffer.from(encodeClientFrame(frame)), true),
+    send: (frame) => void owner?.message(Buffer.from(encodeClientFrame(frame)), true),
     hello: (groups = []) => connection.send({ type: 'hello', token: 't', groups }),
     stall: () => socket.stall(),
     resume: () => socket.free(),
-    cut: () => void ws.emit('close'),
+    cut: () => void owner?.gone(),
   }
-  const ws = Object.assign(new EventEmitter(), {
+  let owner: SocketOwner | undefined
+  const ws = {
+    belongTo: (session: SocketOwner) => {
+      owner = session
+    },
     pause: () => undefined,
     resume: () => undefined,
     close: (code: number) => {
@@ -162,13 +166,14 @@ function connect(context: Context, ended: Session[]): AConnection {
     terminate: () => {
       connection.closed ??= 'terminated'
     },
-  })
+  }
   connection.session = new Session({
     context,
     ws: ws as unknown as HubSocket,
     socket,
     codec: 'binary',
     address: '127.0.0.1',
+    dispatch: (session, frame) => dispatch(session, frame, context),
     ended: (session) => ended.push(session),
   })
   return connection

@@ -13,13 +13,13 @@ beforeEach(() => {
   log = []
   pending = []
   slow = true
-  inbox = new Inbox({
-    source: { pause: () => log.push('pause'), resume: () => log.push('resume') },
+  const source = { pause: () => log.push('pause'), resume: () => log.push('resume') }
+  inbox = new Inbox(source, {
     handle(frame) {
       log.push(String(frame.type === 'ping' && frame.t))
-      return slow ? new Promise((resolve) => pending.push(resolve)) : undefined
+      return slow ? new Promise<void>((resolve) => pending.push(resolve)) : undefined
     },
-    overflow: () => log.push('overflow'),
+    crowded: () => log.push('overflow'),
   })
 })
 

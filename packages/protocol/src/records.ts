@@ -20,6 +20,12 @@ export const nodeRecord = z.object({
   /** When this state began, Unix ms. */
   since: z.number(),
   address: z.object({ host: z.string(), port: z.number(), secure: z.boolean() }),
+  /** The same node by its other address family. */
+  otherAddresses: z.optional(z.array(z.object({ host: z.string(), port: z.number(), secure: z.boolean() }))),
+  /** Whether somebody else reached the address by a request; `unproved` where nobody was there to try. */
+  reachability: z.optional(z.enum(['proved', 'unproved', 'failed'])),
+  /** The client that looks after it, `SERVICE/INSTANCE`: outcomes are reported to it. */
+  sidecar: z.optional(z.string()),
   /** Lavalink's own version, as `/version` prints it. */
   version: z.string(),
   api: z.enum(['v3', 'v4']),
@@ -43,6 +49,20 @@ export const nodeRecord = z.object({
 })
 export type NodeRecord = z.infer<typeof nodeRecord>
 export type NodeState = NodeRecord['state']
+
+/** `fleet/drain`, kept, written by compare-and-set: who may take a node out of use now. */
+export const drainBudget = z.object({
+  slots: z.array(
+    z.object({
+      node: z.string(),
+      /** The client that drains it. */
+      sidecar: z.string(),
+      /** When the slot lapses even if its holder says nothing more, Unix ms. */
+      until: z.number(),
+    }),
+  ),
+})
+export type DrainBudget = z.infer<typeof drainBudget>
 
 /** `node-secret/<id>`, leased, by a sidecar, read by bots only. */
 export const nodeSecret = z.object({ password: z.string() })

@@ -1,4 +1,5 @@
 import type { Hub } from '@damon/client/hub'
+import { nodeEvents } from '@damon/protocol/audio'
 import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
 import type { Bots } from './drain.ts'
@@ -9,7 +10,7 @@ export function botsOf(hub: Pick<Hub, 'state' | 'group'>): Bots {
     async *leave(node, deadlineMs, signal) {
       if (hub.state !== 'connected') throw damonError('disconnected')
       const deadline = Math.min(deadlineMs, limits.deadlineMs)
-      const request = hub.group('bots').request('node.drain', { node }, { deadline, signal })
+      const request = hub.group('bots').request(nodeEvents.drain, { node }, { deadline, signal })
       for await (const { service, client, verdict, value, error } of request) {
         yield { client: `${service}/${client}`, verdict, value: value ?? error?.message }
       }

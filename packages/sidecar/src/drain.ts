@@ -1,7 +1,6 @@
 import type { Logger } from '@damon/runtime/logger'
 import type { AudioNode } from './audio-node.ts'
 import type { Clock } from './clock.ts'
-import { thresholds } from './health.ts'
 
 /** What became of the wish at one bot, or at nobody: `no_handler`, `disconnected` and the like count as an answer too. */
 export interface BotVerdict {
@@ -24,6 +23,14 @@ export interface DrainOptions {
   id: string
   deadlineMs: number
   quickMs: number
+  /** How many looks in a row must show nothing that plays. */
+  quietLooks: number
+  /** How long a bot may be away and resume its session: until then its players play unseen. */
+  resumeMs: number
+  /** What the record says while it drains, in words. */
+  because: string
+  /** The reason with which the record goes. */
+  reason: string
   clock: Clock
   hurry: AbortSignal
   log: Logger
@@ -31,32 +38,34 @@ export interface DrainOptions {
 
 /**
  * Takes a node out of use without cutting music off: cordons it, asks the bots to move their players, waits until none plays
- * or the deadline has come, and drops its records with the reason `retired`. Never rejects.
+ * or the deadline has come, and drops its records. Never rejects.
  */
 export async function drain(node: AudioNode, bots: Bots, options: DrainOptions): Promise<void> {
-  const { id, deadlineMs, clock, log, hurry } = options
-  if (!node.verified) return node.retire('retired')
+  const { id, deadlineMs, reason, clock, log, hurry } = options
+  if (!node.verified) return node.retire(reason)
   const startedAt = clock.now()
   const done = new AbortController()
   const deadline = new AbortController()
   const over = AbortSignal.any([hurry, deadline.signal])
-  void clock.sleep(deadlineMs, done.signal).then(
+  clock.sleep(deadlineMs, done.signal).then(
     () => deadline.abort('the deadline of the drain has come'),
     () => {},
   )
-  node.cordon()
-  log.info({ node: id, deadlineMs }, 'draining')
+  node.cordon(options.because)
+  log.info({ node: id, deadlineMs, reason }, 'draining')
   try {
     await ask(bots, options, over)
     await quiet(node, options, over)
     log.info({ node: id, ms: Math.round(clock.now() - startedAt) }, 'drained')
   } catch (error) {
-    if (over.aborted) log.warn({ node: id, why: String(over.reason) }, 'not drained: players may be cut off')
-    else log.error({ err: error }, 'the drain failed')
+    if (!over.aborted) log.error({ err: error }, 'the drain failed')
+    else if (node.well?.load.playingPlayers === 0)
+      log.info({ node: id, why: String(over.reason) }, 'nothing plays, but a bot that is away could have resumed')
+    else log.warn({ node: id, why: String(over.reason) }, 'not drained: players may be cut off')
   } finally {
     done.abort()
   }
-  await node.retire('retired')
+  await node.retire(reason)
 }
 
 async function ask(bots: Bots, { id, deadlineMs, log }: DrainOptions, over: AbortSignal): Promise<void> {
@@ -75,11 +84,12 @@ async function ask(bots: Bots, { id, deadlineMs, log }: DrainOptions, over: Abor
 }
 
 /** A Lavalink that does not answer plays nothing that could be waited for. */
-async function quiet(node: AudioNode, { clock, quickMs }: DrainOptions, over: AbortSignal): Promise<void> {
+async function quiet(node: AudioNode, options: DrainOptions, over: AbortSignal): Promise<void> {
+  const { clock, quickMs, quietLooks, resumeMs } = options
   for (let looks = 0; ; ) {
     const look = await node.look(over)
     looks = look.kind !== 'well' || look.load.playingPlayers === 0 ? looks + 1 : 0
-    if (looks >= thresholds.quiet) return
+    if (looks >= quietLooks && (look.kind !== 'well' || node.emptyFor > resumeMs)) return
     await clock.sleep(quickMs, over)
   }
 }

@@ -1,3 +1,4 @@
+import type { NodeRecord } from '@damon/protocol/records'
 import type { Announcer, LeasedRecord } from '../src/announcement.ts'
 
 /** What happened to the records, in order: `put node/a`, `update node/a`, `drop node/a retired`. */
@@ -6,6 +7,15 @@ export class RecordStore implements Announcer {
   readonly log: string[] = []
   /** Set it to have every write refused. */
   refusal: Error | undefined
+
+  /** The nodes as a fleet sees them. */
+  nodes() {
+    return [...this.values].flatMap(([key, value]) => {
+      if (!key.startsWith('node/')) return []
+      const { state, load } = value as NodeRecord
+      return [{ id: key.slice('node/'.length), state, playing: load?.playingPlayers ?? 0, live: true }]
+    })
+  }
 
   announce(key: string, value: unknown): LeasedRecord {
     const write = (verb: string, change: () => void): Promise<void> => {

@@ -5,7 +5,7 @@ import type { House } from '../src/house.ts'
 import type { Outcome } from './load/main.ts'
 import { onCore } from './processes.ts'
 import type { Cell, Question } from './question.ts'
-import { startServer } from './servers/server.ts'
+import { startServer } from './servers/servers.ts'
 import { clientsOf, type Measured, type Task } from './work.ts'
 
 /** Where processes run and for how long, ms. */

@@ -54,6 +54,8 @@ async function play(): Promise<void> {
       LAVALINK_PASSWORD: lavalink.password,
       NODE_ID: 'demo',
       POLL_MS: '250',
+      // No bot of the demonstration comes back to a session.
+      RESUME_MS: '0',
     },
   })
   await reaches(nodes, 'ready')

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type RunningService, startService } from '@damon/testkit/process'
+import { type RunningProgram, type RunningService, startProgram, startService } from '@damon/testkit/process'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import type { Credential } from '@damon/trust/credential'
 import { generateKey, type PrivateJwk } from '@damon/trust/keys'
@@ -34,6 +34,8 @@ export interface House extends AsyncDisposable {
   connectionFile(url: string, sub: string, can: readonly string[]): Promise<string>
   /** A hub that this house trusts, on a free port where `HUB_PORT` says nothing; `ready.url` is where. */
   startHub(env?: Readonly<Record<string, string>>): Promise<RunningService>
+  /** The same, without waiting for anything: for a hub that may not start. */
+  hubProgram(env?: Readonly<Record<string, string>>): Promise<RunningProgram>
 }
 
 const aud = 'damon:test'
@@ -92,24 +94,26 @@ export async function buildHouse(): Promise<House> {
       identity,
     }
   }
+  const hubEnvironment = async (env: Readonly<Record<string, string>> = {}) => {
+    const state = join(folder.path, `hub-${randomUUID()}`)
+    await mkdir(state, { mode: 0o700 })
+    const defaults = {
+      HUB_PORT: '0',
+      HUB_WORKERS: '2',
+      HUB_NAMES: 'localhost',
+      HUB_AUDIENCE: aud,
+      HUB_STATE_DIR: state,
+    }
+    return { ...defaults, ...files, ...env }
+  }
   return {
     folder: folder.path,
     tls: { certFile: files.HUB_TLS_CERT_FILE, keyFile: files.HUB_TLS_KEY_FILE, ca: authority.certificate },
     credential,
     connectionFile: async (url, sub, can) =>
       write(`${sub.replaceAll('/', '-')}-${randomUUID()}.json`, JSON.stringify(await credential(url, sub, can))),
-    async startHub(env = {}) {
-      const state = join(folder.path, `hub-${randomUUID()}`)
-      await mkdir(state, { mode: 0o700 })
-      const defaults = {
-        HUB_PORT: '0',
-        HUB_WORKERS: '2',
-        HUB_NAMES: 'localhost',
-        HUB_AUDIENCE: aud,
-        HUB_STATE_DIR: state,
-      }
-      return startService(serviceScript('hub'), { ...defaults, ...files, ...env })
-    },
+    startHub: async (env) => startService(serviceScript('hub'), await hubEnvironment(env)),
+    hubProgram: async (env) => startProgram(serviceScript('hub'), await hubEnvironment(env)),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   }
 }

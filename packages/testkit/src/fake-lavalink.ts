@@ -1,5 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type Dialect, dialectInfo, dialectStats, type LoadOutcome, loadBody } from './fake-lavalink-dialects.ts'
+import type { JournalEntry } from './fake-player.ts'
+import { FakeSessions, refuse } from './fake-sessions.ts'
+import { decodeTrack, loadTracks } from './fake-tracks.ts'
 
 /** How the fake behaves towards every caller, until it is changed. */
 export type Mood =
@@ -30,19 +35,28 @@ export interface FakeLavalinkOptions {
   password?: string
   version?: string
   prefix?: string
+  /** Whose REST API it speaks; Lavalink 4 where nothing is said. */
+  dialect?: Dialect
+  /** How often players tell their position, ms; Lavalink's own default is 5,000. */
+  playerUpdateMs?: number
 }
 
 const MiB = 1024 * 1024
 const buildTime = 1_757_000_000_000
 
 /**
- * A Lavalink 4 as a sidecar sees it: the routes, headers, bodies and refusals of Lavalink 4.2.2 over real HTTP,
- * with `mood` and `stats` to change while it runs. It plays nothing.
+ * A Lavalink 4 as sidecars and bots see it: the routes, the WebSocket, headers, bodies and refusals of Lavalink 4.2.2
+ * over real HTTP, with `mood`, `load` and `stats` to change while it runs. Its players play by the clock, in silence.
  */
 export class FakeLavalink implements AsyncDisposable {
   readonly password: string
   readonly requests: { path: string; status: number }[] = []
   mood: Mood = { kind: 'well' }
+  /** WebSockets that were asked for, granted or not. */
+  upgrades = 0
+  /** When the music of each guild began and ended here, since the fake was made. */
+  readonly journal: JournalEntry[] = []
+  /** Players of real sessions are added to these. */
   stats: Omit<Stats, 'uptime'> = {
     players: 0,
     playingPlayers: 0,
@@ -51,19 +65,30 @@ export class FakeLavalink implements AsyncDisposable {
   }
   /** Further fields of `/v4/info` and `/v4/stats`, as a newer Lavalink or a plugin would add. */
   extra: Record<string, unknown> = {}
+  /** How it goes when an identifier is loaded or begins to play; what plays already goes on. */
+  load: (identifier: string) => LoadOutcome = () => 'track'
+  /** What `/routeplanner/status` answers: nothing (no planner), a body, or status 500. */
+  planner: Record<string, unknown> | 'failing' | undefined
   version: string
+  readonly dialect: Dialect
   #host: string
   #prefix: string
   #port: number
+  #playerUpdateMs: number
   #server: Server | undefined
+  #sessions: FakeSessions | undefined
+  /** Handshakes that were not answered yet. */
+  readonly #handshakes = new Set<Duplex>()
   #startedAt = 0
 
   constructor(options: FakeLavalinkOptions = {}) {
     this.password = options.password ?? 'youshallnotpass'
-    this.version = options.version ?? '4.2.2'
+    this.dialect = options.dialect ?? 'lavalink-4'
+    this.version = options.version ?? (this.dialect === 'lavalink-3' ? '3.7.13' : '4.2.2')
     this.#host = options.host ?? '127.0.0.1'
     this.#port = options.port ?? 0
     this.#prefix = options.prefix ?? ''
+    this.#playerUpdateMs = options.playerUpdateMs ?? 5_000
   }
 
   /** A running fake. */
@@ -81,6 +106,12 @@ export class FakeLavalink implements AsyncDisposable {
     return `http://${this.#host}:${this.#port}${this.#prefix}`
   }
 
+  /** Its WebSocket clients and their players. Throws unless it runs. */
+  get sessions(): FakeSessions {
+    if (!this.#sessions) throw new Error('This Lavalink does not run.')
+    return this.#sessions
+  }
+
   /** Listens; after `stop` or `kill` on the same port again, with its uptime at zero. */
   async start(): Promise<void> {
     if (this.#server) return
@@ -90,17 +121,27 @@ export class FakeLavalink implements AsyncDisposable {
       server.listen(this.#port, this.#host, resolve)
     })
     this.#port = (server.address() as AddressInfo).port
+    server.on('upgrade', (request, socket: Duplex, head: Buffer) => this.#upgrade(request, socket, head))
     this.#startedAt = performance.now()
     this.#server = server
+    this.#sessions = new FakeSessions({
+      stats: () => this.#stats(),
+      load: (identifier) => this.load(identifier),
+      note: (entry) => void this.journal.push(entry),
+      playerUpdateMs: this.#playerUpdateMs,
+      lie: () => this.#lie(),
+    })
   }
 
-  /** Ends as on SIGTERM: takes no new connection, lets open answers finish. */
+  /** Ends as on SIGTERM: takes no new connection, closes sessions with 1001, lets open answers finish. */
   async stop(): Promise<void> {
+    this.#sessions?.end('politely')
     await this.#close((server) => server.closeIdleConnections())
   }
 
   /** Ends as on SIGKILL: every connection breaks at once. */
   async kill(): Promise<void> {
+    this.#sessions?.end('at once')
     await this.#close((server) => server.closeAllConnections())
   }
 
@@ -112,24 +153,30 @@ export class FakeLavalink implements AsyncDisposable {
     const server = this.#server
     if (!server) return
     this.#server = undefined
+    this.#sessions = undefined
+    for (const socket of this.#handshakes) socket.destroy()
     const closed = new Promise<void>((resolve) => server.close(() => resolve()))
     hangUp(server)
     await closed
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
-    request.resume()
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname
+    const url = new URL(request.url ?? '/', 'http://localhost')
+    const path = url.pathname
     response.once('close', () =>
       this.requests.push({ path, status: response.writableFinished ? response.statusCode : 0 }),
     )
-    response.setHeader('Lavalink-Api-Version', '4')
+    const nodelink = this.dialect.startsWith('nodelink')
+    if (!nodelink) response.setHeader('Lavalink-Api-Version', this.dialect === 'lavalink-3' ? '3' : '4')
     const given = request.headers.authorization
     if (given !== this.password) {
-      response.writeHead(given === undefined ? 401 : 403).end()
+      request.resume()
+      response.writeHead(given === undefined || nodelink ? 401 : 403).end()
       return
     }
     const { mood } = this
+    const reply = () => whole(request, (text) => send(response, this.#route(request.method ?? 'GET', url, text)))
+    if (mood.kind !== 'well' && mood.kind !== 'slow') request.resume()
     switch (mood.kind) {
       case 'hanging':
         return
@@ -140,31 +187,85 @@ export class FakeLavalink implements AsyncDisposable {
         send(response, failure(path, mood.status))
         return
       case 'slow': {
-        const timer = setTimeout(() => send(response, this.#route(path)), mood.ms)
+        const timer = setTimeout(reply, mood.ms)
         response.once('close', () => clearTimeout(timer))
         return
       }
       case 'well':
-        send(response, this.#route(path))
+        reply()
     }
   }
 
-  #route(path: string): Reply {
-    const route = path.startsWith(this.#prefix) ? path.slice(this.#prefix.length) : ''
-    switch (route) {
-      case '/version':
-        return { status: 200, text: this.version }
-      case '/v4/info':
-        return { status: 200, json: { ...infoOf(this.version), ...this.extra } }
-      case '/v4/stats': {
-        const uptime = Math.floor(performance.now() - this.#startedAt)
-        return { status: 200, json: { frameStats: null, ...this.stats, uptime, ...this.extra } }
-      }
-      case '/v4/routeplanner/status':
-        return { status: 204 }
-      default:
-        return failure(path, 404)
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const path = new URL(request.url ?? '/', 'http://localhost').pathname
+    socket.on('error', () => {})
+    this.upgrades++
+    this.#handshakes.add(socket)
+    socket.once('close', () => this.#handshakes.delete(socket))
+    const { mood } = this
+    const take = () => {
+      if (this.#handshakes.delete(socket)) this.#sessions?.accept(request, socket, head)
     }
+    if (request.headers.authorization !== this.password) refuse(socket, 401)
+    else if (path !== `${this.#prefix}/v4/websocket`) refuse(socket, 404)
+    else if (mood.kind === 'failing') refuse(socket, mood.status)
+    else if (mood.kind === 'slow') setTimeout(take, mood.ms).unref()
+    else if (mood.kind !== 'hanging') take()
+  }
+
+  /** What a WebSocket message is replaced by; silence is null. */
+  #lie(): string | null | undefined {
+    if (this.mood.kind === 'hanging') return null
+    if (this.mood.kind !== 'lying') return undefined
+    return this.mood.body === 'other-json' ? '{"op":"news","players":"many"}' : '<html><body>It works!</body></html>'
+  }
+
+  #stats(): Stats {
+    const { players, playingPlayers } = this.#sessions?.counts ?? { players: 0, playingPlayers: 0 }
+    const uptime = Math.floor(performance.now() - this.#startedAt)
+    const counts = { players: this.stats.players + players, playingPlayers: this.stats.playingPlayers + playingPlayers }
+    return { ...this.stats, ...counts, uptime }
+  }
+
+  #route(method: string, { pathname, searchParams }: URL, text: string): Reply {
+    const { dialect } = this
+    const route = pathname.startsWith(this.#prefix) ? pathname.slice(this.#prefix.length) : ''
+    if (route === '/version') return { status: 200, text: this.version }
+    const [, api, name = ''] = /^\/(v[34])\/(.*)$/.exec(route) ?? []
+    if (api !== (dialect === 'lavalink-3' ? 'v3' : 'v4')) return failure(pathname, 404)
+    if (name.startsWith('sessions/')) {
+      const body = parse(text)
+      if (body === undefined && text !== '') return failure(pathname, 400)
+      const reply = this.sessions.route(method, name.slice('sessions/'.length), searchParams, body)
+      return reply.status >= 400 ? failure(pathname, reply.status) : reply
+    }
+    switch (name) {
+      case 'info':
+        return { status: 200, json: { ...dialectInfo(dialect, infoOf(this.version)), ...this.extra } }
+      case 'stats': {
+        const stats = dialectStats(dialect, { frameStats: null, ...this.#stats() })
+        return { status: 200, json: { ...stats, ...this.extra } }
+      }
+      case 'loadtracks': {
+        const identifier = searchParams.get('identifier') ?? ''
+        const outcome = this.load(identifier)
+        const found = outcome === 'track' && dialect !== 'lavalink-3'
+        return { status: 200, json: found ? loadTracks(identifier) : loadBody(dialect, outcome, identifier) }
+      }
+      case 'decodetrack':
+        return { status: 200, json: decodeTrack(searchParams.get('encodedTrack') ?? '') }
+      case 'routeplanner/status':
+        return this.#planner(pathname)
+      default:
+        return failure(pathname, 404)
+    }
+  }
+
+  #planner(path: string): Reply {
+    if (this.planner === 'failing') return failure(path, 500)
+    if (this.dialect === 'nodelink-2') return failure(path, 404)
+    if (this.planner !== undefined) return { status: 200, json: this.planner }
+    return this.dialect === 'lavalink-4' ? { status: 204 } : { status: 200, json: { class: null, details: null } }
   }
 }
 
@@ -172,6 +273,22 @@ interface Reply {
   status: number
   text?: string
   json?: unknown
+}
+
+/** Hands over the whole body once it came; what breaks on the way is nobody's business. */
+function whole(request: IncomingMessage, take: (text: string) => void): void {
+  const pieces: Buffer[] = []
+  request.on('data', (piece: Buffer) => pieces.push(piece))
+  request.on('error', () => {})
+  request.once('end', () => take(Buffer.concat(pieces).toString()))
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 function send(response: ServerResponse, { status, text, json }: Reply): void {

@@ -57,3 +57,31 @@ test('lies on demand: other JSON, no JSON, or a body without an end', async () =
   while (bytes < 1024 * 1024) bytes += (await reader.read()).value!.byteLength
   await reader.cancel()
 })
+
+test('says why a track does not load only deep in the trace, as Lavalink does since 4.1', async () => {
+  await using fake = await FakeLavalink.start()
+  fake.load = (identifier) => (identifier === 'old' ? 'track' : { fails: 'not a bot' })
+  const old = await (await ask(fake, '/v4/loadtracks?identifier=old')).json()
+  const other = await (await ask(fake, '/v4/loadtracks?identifier=other')).json()
+  expect(old).toMatchObject({ loadType: 'track', data: { info: { identifier: 'old' } } })
+  expect(other).toMatchObject({ loadType: 'error', data: { severity: 'fault' } })
+  expect(other.data.message + other.data.cause).not.toContain('not a bot')
+  expect(other.data.causeStackTrace).toContain('not a bot')
+})
+
+test('answers for a route planner with its body, with nothing, or with status 500', async () => {
+  await using fake = await FakeLavalink.start()
+  fake.planner = { class: 'BalancingIpRoutePlanner', details: {} }
+  expect(await (await ask(fake, '/v4/routeplanner/status')).json()).toEqual(fake.planner)
+  fake.planner = 'failing'
+  expect((await ask(fake, '/v4/routeplanner/status')).status).toBe(500)
+})
+
+test.each([
+  ['lavalink-3', '/v3/loadtracks?identifier=a', 'TRACK_LOADED'],
+  ['nodelink-2', '/v4/loadtracks?identifier=a', 'track'],
+] as const)('speaks %s', async (dialect, path, loadType) => {
+  await using fake = await FakeLavalink.start({ dialect })
+  expect(await (await ask(fake, path)).json()).toMatchObject({ loadType })
+  expect((await ask(fake, dialect === 'lavalink-3' ? '/v4/info' : '/v3/info')).status).toBe(404)
+})

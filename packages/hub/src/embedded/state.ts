@@ -15,8 +15,9 @@ import type { SealedBatch } from './wire.ts'
 interface OpenSession {
   origin: number
   subject: string
-  channels: Set<string>
-  leases: Set<string>
+  /** Few; a list costs a tenth of a set. */
+  channels: string[]
+  leases: string[]
 }
 
 interface Owned extends StoredRecord {
@@ -56,7 +57,8 @@ export class EmbeddedState {
   readonly #workers = new Map<number, { ends: number; channels: Set<string> }>()
   readonly #sessions = new Map<string, OpenSession>()
   readonly #members = new Map<string, Map<string, string>>()
-  readonly #subscribers = new Map<string, Set<number>>()
+  /** Per channel, the workers: few, and for most channels one. */
+  readonly #subscribers = new Map<string, number[]>()
   readonly #records = new Map<string, Owned>()
   #origin: number
   #revision: number
@@ -100,7 +102,7 @@ export class EmbeddedState {
     const worker = this.#workers.get(origin)
     if (!worker) return
     this.#workers.delete(origin)
-    for (const channel of worker.channels) this.#forget(this.#subscribers, channel, origin)
+    for (const channel of worker.channels) this.#desert(channel, origin)
     const lost = [...this.#sessions].filter(([, entry]) => entry.origin === origin).map(([session]) => session)
     for (const session of lost) this.#end(session, 'lost')
     this.#tellGone(lost)
@@ -112,8 +114,9 @@ export class EmbeddedState {
     const since = now - this.#swept
     this.#swept = now
     if (since >= lateSweepMs) {
-      for (const worker of this.#workers.values()) worker.ends += since
-      for (const record of this.#records.values()) record.ends += since
+      for (const worker of this.#workers.values()) worker.ends = Math.min(worker.ends + since, now + workerLeaseMs)
+      for (const record of this.#records.values())
+        if (record.state === 'suspect') record.ends = Math.min(record.ends + since, now + this.#options.graceMs)
       return
     }
     for (const [origin, worker] of this.#workers) if (worker.ends <= now) this.endWorker(origin)
@@ -131,17 +134,18 @@ export class EmbeddedState {
 
   subscribe(origin: number, channel: string): void {
     this.#workers.get(origin)?.channels.add(channel)
-    const set = this.#subscribers.get(channel) ?? new Set()
-    this.#subscribers.set(channel, set.add(origin))
+    const workers = this.#subscribers.get(channel)
+    if (!workers) this.#subscribers.set(channel, [origin])
+    else if (!workers.includes(origin)) workers.push(origin)
   }
 
   unsubscribe(origin: number, channel: string): void {
     this.#workers.get(origin)?.channels.delete(channel)
-    this.#forget(this.#subscribers, channel, origin)
+    this.#desert(channel, origin)
   }
 
   openSession(origin: number, entry: SessionEntry): number {
-    this.#sessions.set(entry.session, { origin, subject: entry.subject, channels: new Set(), leases: new Set() })
+    this.#sessions.set(entry.session, { origin, subject: entry.subject, channels: [], leases: [] })
     for (const channel of entry.channels) this.join(entry.session, channel)
     return this.#stamp
   }
@@ -149,7 +153,7 @@ export class EmbeddedState {
   join(session: string, channel: string): number {
     const open = this.#sessions.get(session)
     if (open) {
-      open.channels.add(channel)
+      if (!open.channels.includes(channel)) open.channels.push(channel)
       const members = this.#members.get(channel) ?? new Map<string, string>()
       this.#members.set(channel, members.set(session, open.subject))
     }
@@ -157,7 +161,7 @@ export class EmbeddedState {
   }
 
   leave(session: string, channel: string): void {
-    this.#sessions.get(session)?.channels.delete(channel)
+    remove(this.#sessions.get(session)?.channels, channel)
     this.#forget(this.#members, channel, session)
   }
 
@@ -195,8 +199,8 @@ export class EmbeddedState {
     }
     if (!record.leased) this.#options.kept.put(record)
     else if (old && !old.leased) this.#options.kept.drop(put.key)
-    if (old) this.#sessions.get(old.owner)?.leases.delete(put.key)
-    if (record.leased) this.#sessions.get(put.owner)?.leases.add(put.key)
+    if (old) remove(this.#sessions.get(old.owner)?.leases, put.key)
+    if (record.leased) this.#sessions.get(put.owner)?.leases.push(put.key)
     this.#records.set(put.key, record)
     this.#tell({ change: 'put', record: plain(record) })
     return { revision, generation: record.generation }
@@ -231,7 +235,7 @@ export class EmbeddedState {
     if (!open) return false
     this.#sessions.delete(session)
     for (const channel of open.channels) this.#forget(this.#members, channel, session)
-    for (const key of open.leases) {
+    for (const key of [...open.leases]) {
       const record = this.#records.get(key)
       if (!record || record.owner !== session) continue
       if (how === 'left') {
@@ -250,7 +254,7 @@ export class EmbeddedState {
     const revision = this.#nextRevision()
     if (!record.leased) this.#options.kept.drop(record.key)
     this.#records.delete(record.key)
-    this.#sessions.get(record.owner)?.leases.delete(record.key)
+    remove(this.#sessions.get(record.owner)?.leases, record.key)
     this.#tell({ change: 'drop', key: record.key, revision, reason })
     return revision
   }
@@ -275,7 +279,13 @@ export class EmbeddedState {
     return [...(this.#members.get(channel) ?? [])].map(([session, subject]) => ({ session, subject }))
   }
 
-  #forget<T>(table: Map<string, Set<T> | Map<T, unknown>>, name: string, item: T): void {
+  #desert(channel: string, origin: number): void {
+    const workers = this.#subscribers.get(channel)
+    remove(workers, origin)
+    if (workers?.length === 0) this.#subscribers.delete(channel)
+  }
+
+  #forget<T>(table: Map<string, Map<T, unknown>>, name: string, item: T): void {
     const set = table.get(name)
     set?.delete(item)
     if (set?.size === 0) table.delete(name)
@@ -289,6 +299,11 @@ export class EmbeddedState {
     if (sessions.length === 0) return
     for (const origin of this.#workers.keys()) this.#options.audience.gone(origin, sessions)
   }
+}
+
+function remove<T>(list: T[] | undefined, item: T): void {
+  const at = list?.indexOf(item) ?? -1
+  if (at >= 0) list?.splice(at, 1)
 }
 
 function plain(record: Owned): StoredRecord {

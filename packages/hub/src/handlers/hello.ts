@@ -8,7 +8,7 @@ import { storeCall } from './store-call.ts'
 /** The first frame: who it is, proven, and what it wants to be in. Everything is in place before the welcome. */
 export async function hello(session: Session, frame: FrameOf<'hello'>, context: Context): Promise<void> {
   if (session.isIdentified) throw damonError('unexpected_frame', 'The hello was said already.')
-  const identified = await context.identity.hello(frame.token, frame.proof, session.nonce)
+  const identified = await context.identity.hello(frame.token, frame.proof, session.takeNonce())
   const groups = new Set(frame.groups)
   for (const group of groups)
     if (!identified.rights.may('join', group))

@@ -1,6 +1,7 @@
 -- Ends sessions and workers, and records whose grace is over.
 -- KEYS: origins, revision, records, values, suspects, swept, and the prefix of all keys of the hub
--- ARGV: what ('session' | 'origin' | 'sweep'), session or origin, how ('left' | 'lost'), grace (ms), late sweep (ms)
+-- ARGV: what ('session' | 'origin' | 'sweep'), session or origin, how ('left' | 'lost'),
+--   grace, late sweep, lease (ms)
 local prefix = KEYS[7]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -55,16 +56,19 @@ local function finish_origin(origin)
 end
 
 -- Nobody swept for long: nobody reached Redis, and nobody shall lose by it.
-local function lengthen(by)
-  for _, key in ipairs({ KEYS[1], KEYS[5] }) do
-    for _, name in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, by, name) end
-  end
+local function lengthen(key, by, most)
+  local ends = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  for i = 1, #ends, 2 do redis.call('ZADD', key, math.min(ends[i + 1] + by, now + most), ends[i]) end
 end
 
 local function sweep()
   local last = redis.call('GET', KEYS[6])
   redis.call('SET', KEYS[6], string.format('%.0f', now))
-  if last and now - last >= tonumber(ARGV[5]) then return lengthen(now - last) end
+  if last and now - last >= tonumber(ARGV[5]) then
+    lengthen(KEYS[1], now - last, ARGV[6])
+    lengthen(KEYS[5], now - last, ARGV[4])
+    return
+  end
   for _, origin in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do finish_origin(origin) end
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now)) do
     local text = redis.call('HGET', KEYS[3], key)

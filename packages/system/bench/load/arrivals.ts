@@ -8,7 +8,9 @@ import { Meter } from './meter.ts'
 const lookMs = 1_000
 /** Memory that falls by less than this share in three looks is at rest. */
 const restShare = 0.005
-const longestRestMs = 20_000
+const longestRestMs = 30_000
+/** V8 gives memory back only after it has been idle for a while. */
+const leastRestMs = 10_000
 
 /** Clients that come all at once: how many the server lets in each second, and what each costs. */
 export async function arrivals(task: Task, work: Extract<Work, { kind: 'connect' }>): Promise<Measured> {
@@ -17,7 +19,7 @@ export async function arrivals(task: Task, work: Extract<Work, { kind: 'connect'
   const meter = new Meter(task.pids)
   await crowd.dial(task.passes.slice(warmConnections), { abreast: work.abreast })
   const measured = meter.read(work.connections)
-  return { ...measured, connectionsPerSecond: (work.connections * 1_000) / measured.ms }
+  return { ...measured, connectionsPerSecond: (work.connections * 1_000) / measured.ms, repeats: crowd.repeats }
 }
 
 /** Clients that are there and do nothing but live: the server's memory for each, once it has come to rest. */
@@ -25,21 +27,23 @@ export async function idle(task: Task, work: Extract<Work, { kind: 'idle' }>): P
   using crowd = new Crowd(task)
   await crowd.dial(task.passes.slice(0, warmConnections))
   const server = familyOf(task.pids)
-  const before = await atRest(crowd, server)
+  const before = await atRest(crowd, server, 0)
   await crowd.dial(task.passes.slice(warmConnections))
   const meter = new Meter(task.pids)
-  const after = await atRest(crowd, server)
-  return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024 }
+  const after = await atRest(crowd, server, leastRestMs)
+  const { repeats } = crowd
+  return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024, repeats }
 }
 
 /** KiB, when the rubbish of what was before is gone. */
-async function atRest(crowd: Crowd, pids: number[]): Promise<number> {
+async function atRest(crowd: Crowd, pids: number[], leastMs: number): Promise<number> {
   const looks = [rssKiB(pids)]
   for (const began = performance.now(); performance.now() - began < longestRestMs; ) {
     await crowd.or(sleep(lookMs))
     looks.push(rssKiB(pids))
     const earlier = looks.at(-4)
-    if (earlier !== undefined && (looks.at(-1) ?? 0) > earlier * (1 - restShare)) break
+    const longEnough = performance.now() - began >= leastMs
+    if (longEnough && earlier !== undefined && (looks.at(-1) ?? 0) > earlier * (1 - restShare)) break
   }
   return looks.at(-1) ?? Number.NaN
 }

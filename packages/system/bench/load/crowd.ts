@@ -1,14 +1,21 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pass, Task } from '../work.ts'
-import { type Dialect, dialectOf } from './dialect.ts'
+import type { Dialect } from './dialect.ts'
+import { dialectOf } from './dialects.ts'
 import { Line } from './line.ts'
 
 /** How often some of the clients show that they live, ms. */
 const beatMs = 250
 
+const mostTries = 5
+const againMs = 200
+
 /** All clients of a run: dials them, keeps their heartbeats, and is broken as soon as one of them is. */
 export class Crowd implements Disposable {
   readonly dialect: Dialect
   readonly lines: Line[] = []
+  /** How many times a client had to dial again. */
+  repeats = 0
   /** Rejects when a connection breaks. */
   readonly broken: Promise<never>
   readonly #task: Task
@@ -37,10 +44,8 @@ export class Crowd implements Disposable {
         const index = next++
         const pass = passes[index]
         if (!pass) return
-        const { endpoint } = this.#task
-        const line = await Line.dial({ endpoint, dialect: this.dialect, pass, index, failed: this.#break, reading })
+        const line = await this.#insist(pass, index, reading)
         lines[index] = line
-        await this.dialect.open(line)
         this.lines.push(line)
       }
     }
@@ -56,6 +61,35 @@ export class Crowd implements Disposable {
   [Symbol.dispose](): void {
     clearInterval(this.#beats)
     for (const line of this.lines) line.end()
+  }
+
+  /** As clients do: a server that cannot take them in now is asked again. */
+  async #insist(pass: Pass, index: number, reading: boolean): Promise<Line> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#dialOnce(pass, index, reading)
+      } catch (error) {
+        if (tries === mostTries) throw error
+        this.repeats++
+        await sleep(tries * againMs)
+      }
+    }
+  }
+
+  async #dialOnce(pass: Pass, index: number, reading: boolean): Promise<Line> {
+    const opening = Promise.withResolvers<never>()
+    let failed = opening.reject
+    const line = await Line.dial({
+      endpoint: this.#task.endpoint,
+      dialect: this.dialect,
+      pass,
+      index,
+      failed: (error) => failed(error),
+      reading,
+    })
+    await Promise.race([this.dialect.open(line), opening.promise])
+    failed = this.#break
+    return line
   }
 
   #show(shares: number): void {

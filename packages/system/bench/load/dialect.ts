@@ -1,8 +1,3 @@
-import type { DialectName, Endpoint } from '../work.ts'
-import { damon } from './dialect-damon.ts'
-import { json } from './dialect-json.ts'
-import { nats } from './dialect-nats.ts'
-import { socketIo } from './dialect-socket-io.ts'
 import type { Line } from './line.ts'
 import type { Found } from './tally.ts'
 
@@ -32,11 +27,4 @@ export interface Dialect {
   request(line: Line, group: string, members: number): Promise<() => Promise<void>>
   /** Makes a member answer what it is asked. */
   answer(line: Line): void
-}
-
-const dialects: Record<DialectName, (endpoint: Endpoint) => Dialect> = { damon, nats, 'socket-io': socketIo, json }
-
-/** The dialect of an endpoint. */
-export function dialectOf(endpoint: Endpoint): Dialect {
-  return dialects[endpoint.dialect](endpoint)
 }

@@ -36,6 +36,7 @@ export async function flow(task: Task, work: Extract<Work, { kind: 'groups' | 'd
     messagesPerSecond: (messages * 1_000) / measured.ms,
     rssMiB: rss / 1024,
     deliveries: count,
+    repeats: crowd.repeats,
   }
 }
 

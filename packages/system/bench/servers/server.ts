@@ -1,8 +1,4 @@
-import type { House } from '../../src/house.ts'
 import type { Endpoint, Pass } from '../work.ts'
-import { startDamon } from './damon.ts'
-import { startNats } from './nats.ts'
-import { startPeer } from './peer.ts'
 
 /** Which server, and how it is set up. */
 export interface ServerPlan {
@@ -21,11 +17,4 @@ export interface BenchServer extends AsyncDisposable {
   readonly pids: number[]
   /** What its clients connect with. */
   enrol(clients: readonly { name: string; groups: string[] }[]): Promise<Pass[]>
-}
-
-/** Starts a server with the certificates of the house. */
-export function startServer(plan: ServerPlan, house: House): Promise<BenchServer> {
-  if (plan.kind === 'damon') return startDamon(plan, house)
-  if (plan.kind === 'nats') return startNats(plan, house)
-  return startPeer(plan, house)
 }

@@ -1,0 +1,2 @@
+// Stands in a bundle for what docker/rolldown.config.mjs leaves out.
+module.exports = {}
