@@ -104,11 +104,24 @@ it('the key of a reader is never in Redis, in a log, or in the heap or memory of
   const processes = await processesOf(hub.pid)
   expect(processes).toHaveLength(3)
   for (const pid of processes) {
-    const snapshot = join(heaps.path, `${pid}.heapsnapshot`)
-    process.kill(pid, 'SIGUSR2')
-    await eventually(() => expect(existsSync(snapshot)).toBe(true), deadline)
-    const heap = await readFile(snapshot)
-    expect({ pid, other: holds(heap, key), own: holds(heap, ownKey) }).toEqual({ pid, other: false, own: true })
     expect({ pid, found: await memoryHolds(pid, [key, ownKey]) }).toEqual({ pid, found: [false, true] })
+  }
+  const snapshots = async (pids: readonly number[]) => {
+    for (const pid of pids) process.kill(pid, 'SIGUSR2')
+    for (const pid of pids) {
+      const path = join(heaps.path, `${pid}.heapsnapshot`)
+      await eventually(() => expect(existsSync(path)).toBe(true), deadline)
+      const heap = await readFile(path)
+      expect({ pid, other: holds(heap, key), own: holds(heap, ownKey) }).toEqual({ pid, other: false, own: true })
+    }
+  }
+  const [primary = 0, ...workers] = processes
+  await snapshots([primary])
+  // It would take a worker that writes its heap for one that stands still, and end it.
+  process.kill(primary, 'SIGSTOP')
+  try {
+    await snapshots(workers)
+  } finally {
+    process.kill(primary, 'SIGCONT')
   }
 })
