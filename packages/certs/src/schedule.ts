@@ -16,6 +16,12 @@ export const retryJitter = 1 / 10
 const emergencyShare = 1 / 10
 const emergencyFloor = 15 * minute
 
+/**
+ * A suggestion counts only from this share of the life on: an authority that wants each new certificate renewed at once
+ * must not make us order for ever, least of all where its limits do not count.
+ */
+const suggestionFloor = 1 / 100
+
 /** When a certificate lives, Unix ms. */
 export interface Life {
   notBefore: number
@@ -105,9 +111,11 @@ function firstAttempt(current: Facts['current'], suggestedAt: number | undefined
   if (current.revoked) return { at: 0, why: 'revoked' }
   if (!current.fits) return { at: 0, why: 'changed' }
   const latest = emergencyAt(current)
-  if (suggestedAt !== undefined && suggestedAt < latest) return { at: suggestedAt, why: 'suggested' }
-  if (suggestedAt !== undefined) return { at: latest, why: 'emergency' }
   const life = current.notAfter - current.notBefore
+  if (suggestedAt !== undefined) {
+    const at = Math.max(suggestedAt, current.notBefore + Math.round(life * suggestionFloor))
+    return at < latest ? { at, why: 'suggested' } : { at: latest, why: 'emergency' }
+  }
   const left = life < 10 * day ? life / 2 : life / 3
   return { at: Math.round(current.notAfter - left - fraction(current.fingerprint) * (life / 20)), why: 'renewal' }
 }

@@ -15,6 +15,8 @@ const storedSchema = z.object({
   names: z.array(z.string()),
   keyType: z.enum(keyTypes).default(keyTypes[0]),
   profile: z.string().optional(),
+  /** What was read out of the leaf when it was checked: sealed with it, so it need not be read again. */
+  leaf: z.object({ fingerprint: z.string(), notBefore: z.number(), notAfter: z.number() }).optional(),
 })
 
 /** A certificate with its key as it lies in the store. */
@@ -74,13 +76,9 @@ export class Shelf {
    * stores it, makes it the current one, and only then lets go of old versions.
    */
   async add(id: string, pair: CertificatePair, about: About, now: number): Promise<StoredCertificate> {
-    try {
-      checkPair({ ...pair, names: about.names, now })
-    } catch (error) {
-      throw certsError('bad_issued', (error as Error).message, { cause: error })
-    }
     const { issuer, names, keyType = keyTypes[0], profile } = about
-    const stored = { ...pair, issuer, names: [...names], keyType, profile }
+    const leaf = checked(pair, names, now)
+    const stored = { ...pair, issuer, names: [...names], keyType, profile, leaf }
     const known = await this.#store.list(`certificate/${id}`)
     // Names sort by time: 15 digits, and after the last one even if the clock went back.
     const last = Number(known.at(-1) ?? 0)
@@ -95,10 +93,23 @@ export class Shelf {
   }
 }
 
-function describe(id: string, stored: z.output<typeof storedSchema>, now: number): StoredCertificate | undefined {
+function checked(pair: CertificatePair, names: readonly string[], now: number) {
   try {
-    const { fingerprint, notBefore, notAfter } = checkPair({ ...stored, now })
-    return { ...stored, id, fingerprint, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() }
+    const { fingerprint, notBefore, notAfter } = checkPair({ ...pair, names, now })
+    return { fingerprint, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() }
+  } catch (error) {
+    throw certsError('bad_issued', (error as Error).message, { cause: error })
+  }
+}
+
+function describe(
+  id: string,
+  { leaf, ...stored }: z.output<typeof storedSchema>,
+  now: number,
+): StoredCertificate | undefined {
+  try {
+    const read = leaf ?? checked(stored, [], now)
+    return now < read.notAfter ? { ...stored, id, ...read } : undefined
   } catch {
     // Expired, or of an older form: it is ordered anew.
     return undefined

@@ -97,6 +97,11 @@ test('the instant that the authority suggests counts, but never behind the emerg
   expect(nextAttempt({ current, suggestedAt: 89 * day })).toEqual({ at: emergencyAt(current), why: 'emergency' })
 })
 
+test('an authority that wants each new certificate renewed at once gets one order in a hundredth of its life', () => {
+  const current = certificate(90 * day)
+  expect(nextAttempt({ current, suggestedAt: -day })).toEqual({ at: 0.9 * day, why: 'suggested' })
+})
+
 test('a revoked certificate is due at once, whatever is suggested', () => {
   const current = { ...certificate(90 * day), revoked: true }
   expect(nextAttempt({ current, suggestedAt: 80 * day })).toEqual({ at: 0, why: 'revoked' })
