@@ -74,7 +74,9 @@ test('says what runs where, on a certificate by the authority that it names', as
   for (const text of [url, ca, ...Object.values(connections), ...services.map(({ pid }) => String(pid))])
     expect(up.output).toContain(text)
   for (const file of Object.values(connections)) expect((await stat(file)).mode & 0o777).toBe(0o600)
-  for (const { metrics } of services) expect((await fetch(`${metrics}/ready`)).status).toBe(200)
+  // A sidecar is ready once it has looked at its Lavalink.
+  for (const { metrics } of services)
+    await eventually(async () => expect((await fetch(`${metrics}/ready`)).status).toBe(200), patience)
   const authority = await readFile(ca, 'utf8')
   const { hostname, port } = new URL(url)
   const socket = connectTls({ host: hostname, port: Number(port), servername: hostname, ca: authority })
