@@ -14,12 +14,12 @@ async function script(source: string) {
 
 it('resolves at the ready message and gathers both outputs', async () => {
   await using file = await script(`
+    process.on('SIGUSR2', () => { console.log('three'); process.exit(3) })
+    process.on('message', () => {})
     console.log('one', process.env.GIVEN, Object.keys(process.env).includes('VITEST'))
     console.error('two')
     process.send({ other: true })
     process.send({ ready: { name: 'probe', url: 'probe://here' } })
-    process.on('SIGUSR2', () => { console.log('three'); process.exit(3) })
-    process.on('message', () => {})
   `)
   await using service = await startService(file.path, { GIVEN: 'x' })
   expect(service.ready).toEqual({ name: 'probe', url: 'probe://here' })
