@@ -41,8 +41,10 @@ export class Lease {
   /** The line to the store came or went. */
   connected(ok: boolean): void {
     this.#connected = ok
-    if (!ok) this.#set(false)
-    else if (this.#store) this.#renew(this.#store)
+    // Stopped: its own hanging up is no news.
+    if (!this.#store) return
+    if (ok) this.#renew(this.#store)
+    else this.#set(false)
   }
 
   stop(): void {
