@@ -1,0 +1,34 @@
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
+import { damonError } from '@damon/protocol/errors'
+import type { ClientPartFrame, ReplyFrame, VerdictFrame } from '@damon/protocol/frames'
+import type { Context } from '../context.ts'
+import type { Session } from '../session.ts'
+import { frameInPlace, headroom } from '../ws-frame.ts'
+
+/** What a receiver says: a piece of its answer, or its final word. */
+export type Word = { type: 'part' } | ({ type: 'verdict' } & Pick<VerdictFrame, 'verdict' | 'code'>)
+
+/** Refuses an answer that no request of this session waits for. @throws DamonError `not_addressed` */
+export function checkAddressed(waits: boolean, context: Context): void {
+  if (waits) return
+  context.metrics.lateReplies.inc()
+  throw damonError('not_addressed')
+}
+
+/** Brings what a receiver says to the requester, by the requester's own channel. */
+export function publishAnswer(
+  session: Session,
+  frame: ReplyFrame | ClientPartFrame,
+  word: Word,
+  context: Context,
+): void {
+  const { again, bytes, request, payload } = frame
+  const same = { again, bytes, late: false, request, session: session.id, from: session.subject, payload }
+  context.publisher.publish({
+    channel: `session/${frame.session}`,
+    kind: 'answer',
+    encode: (origin, seq) => frameInPlace(encodeHubFrame({ ...same, ...word, origin, seq }, headroom), 2),
+    sender: session.id,
+    receipt: { to: session, number: frame.number },
+  })
+}
