@@ -25,8 +25,13 @@ const day = 24 * hour
 const start = Date.parse('2026-12-01T00:00:00Z')
 const lives: Record<string, number> = { '': 90 * day, later: 64 * day, tlsserver: 45 * day }
 const zones = ['one.test', 'two.test', 'three.test', 'four.test', 'five.test']
-/** Nothing comes from the authority, and from the DNS provider, in these days of the year. */
-const outages = { authority: [58, 60.5], provider: [116.4, 117] } as const
+/** What goes wrong from a day of the year to another one, and for longer if nobody met it by then. */
+const troubles = {
+  ca_unavailable: [58, 60.5],
+  dns_unavailable: [116.4, 117],
+  not_propagated: [200, 200.5],
+  challenge_failed: [250, 250.5],
+} as const
 /** On this day the authority announces that it has to revoke everything. */
 const alarmDay = 150
 
@@ -47,6 +52,8 @@ class Zone {
   readonly #clock: ManualClock
   readonly #chance: () => number
   #lagsUntil = 0
+  /** Whether no server has heard of any change for now. */
+  stale = () => false
 
   constructor(clock: ManualClock, chance: () => number) {
     this.#clock = clock
@@ -69,7 +76,7 @@ class Zone {
 
   readonly servers: Nameservers = {
     of: async () => [{ name: 'ns1', addresses: ['192.0.2.1'] }],
-    txt: async (_, name) => (this.#clock.now() < this.#lagsUntil ? [] : this.txt(name)),
+    txt: async (_, name) => (this.stale() || this.#clock.now() < this.#lagsUntil ? [] : this.txt(name)),
     cname: async () => undefined,
   }
 }
@@ -80,10 +87,15 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
   const clock = new ManualClock(start)
   const chance = random(20_261_201)
   const zone = new Zone(clock, chance)
-  const isIn = ([from, to]: readonly [number, number]) =>
-    clock.now() >= start + from * day && clock.now() < start + to * day
+  const results = new Map<string, number>()
+  const met = new Set<string>()
+  const isIn = (trouble: keyof typeof troubles) => {
+    const [from, to] = troubles[trouble]
+    return clock.now() >= start + from * day && (clock.now() < start + to * day || !met.has(trouble))
+  }
+  zone.stale = () => isIn('not_propagated')
   const mishap = (): Mishap => {
-    if (isIn(outages.authority)) return { status: 503, type: 'serverInternal' }
+    if (isIn('ca_unavailable')) return { status: 503, type: 'serverInternal' }
     const dice = chance()
     if (dice < 0.01) return { status: 500, type: 'serverInternal', afterwards: chance() < 0.5 }
     if (dice < 0.02) return chance() < 0.5 ? 'cut' : 'cut afterwards'
@@ -91,7 +103,7 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
     return undefined
   }
   const options = { now: clock.now, life: (profile: string) => lives[profile]!, txt: zone.txt, mishap }
-  const fails = () => chance() < 0.03
+  const fails = () => chance() < 0.03 || isIn('challenge_failed')
   const [plain, suggesting] = [
     resources.use(await FakeAuthority.start({ ...options, fails, suggests: false })),
     resources.use(await FakeAuthority.start({ ...options, fails, suggests: true })),
@@ -127,7 +139,6 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
   const wanted = readWanted(JSON.stringify({ issuers: { plain: acme, suggesting: acme }, certificates }))
 
   const late: string[] = []
-  const results = new Map<string, number>()
   const latest = new Map<string, StoredCertificate>()
   // One at a time, so that nobody waits for another's answer: who does not sleep is at work.
   const turnstile = new Turnstile(1)
@@ -145,7 +156,10 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
       questions,
       metrics: {
         scheduled() {},
-        attempt: (_, result) => void results.set(result, (results.get(result) ?? 0) + 1),
+        attempt(_, result) {
+          met.add(result)
+          results.set(result, (results.get(result) ?? 0) + 1)
+        },
         delivered() {},
         readerRefused() {},
         stages() {},
@@ -169,7 +183,7 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
     }
     const day150 = start + alarmDay * day
     suggesting.hurries = clock.now() >= day150 && clock.now() < day150 + 2 * day
-    if (isIn(outages.provider)) api.refusals.splice(0, Infinity, { status: 500, times: 1_000 })
+    if (isIn('dns_unavailable')) api.refusals.splice(0, Infinity, { status: 500, times: 1_000 })
     else
       api.refusals.splice(
         0,
