@@ -49,9 +49,9 @@ export const limits = {
   /** Uninterrupted excess of a rate after which the session is closed. */
   excessMs: 60_000,
   /** Connections of one address (IPv6: of one /64). */
-  handshakesPerSecond: 50,
+  dialsPerSecond: 50,
   /** Connections of one address at once. */
-  handshakeBurst: 500,
+  dialBurst: 500,
   /** Memory of a worker from which on it takes no new sessions, per cent of what it may have. */
   memoryPercent: 90,
   /** When somebody refused for want of memory shall come again. */
@@ -60,6 +60,8 @@ export const limits = {
   appendMs: 1_000,
   /** Appends that may wait for the store on one worker. */
   appendBytes: 16 * 1024 * 1024,
+  /** How long a session whose line is gone counts as there. */
+  awayMs: 2_000,
   /** A request's deadline, at most. */
   deadlineMs: 5 * 60_000,
   /** A request's deadline when it names none. */
