@@ -14,8 +14,8 @@ interface Watch {
   watcher: Watcher
   id: number
   prefix: string
-  /** What is left of its snapshot. */
-  snapshot: Iterator<HubFrame>
+  /** What is left of its snapshot; undefined when all of it was sent. */
+  snapshot: Iterator<HubFrame> | undefined
   /** The frame of the snapshot that was refused. */
   refused: HubFrame | undefined
   /** Changes that wait for the watcher, per key the latest. */
@@ -24,11 +24,15 @@ interface Watch {
 
 /**
  * Tells watchers what they asked for: a snapshot of this worker's copy, then every change of it. A slow watcher gets the
- * rest when it takes frames again, of each record only what it is then.
+ * rest when it takes frames again, of each record only what it is then. Of large snapshots one frame goes out in each turn of
+ * the event loop, however many watchers wait for theirs, so that nobody else has to wait for that.
  */
 export class Watches {
   readonly #replica: Replica
   readonly #watches = new Map<Watcher, Map<number, Watch>>()
+  /** Whose snapshots go on, the next one first. */
+  readonly #unfinished = new Set<Watch>()
+  #turn: NodeJS.Immediate | undefined
 
   constructor(replica: Replica) {
     this.#replica = replica
@@ -39,9 +43,9 @@ export class Watches {
     const own = this.#watches.get(watcher) ?? new Map<number, Watch>()
     this.#watches.set(watcher, own)
     const snapshot = snapshotFrames(id, this.#replica.list(prefix), this.#replica.revision)
-    const watch = { watcher, id, prefix, snapshot, refused: undefined, waiting: new Map() }
+    const watch: Watch = { watcher, id, prefix, snapshot, refused: undefined, waiting: new Map() }
     own.set(id, watch)
-    advance(watch)
+    this.#advance(watch)
   }
 
   has(watcher: Watcher, id: number): boolean {
@@ -54,11 +58,14 @@ export class Watches {
 
   remove(watcher: Watcher, id: number): void {
     const own = this.#watches.get(watcher)
+    const watch = own?.get(id)
+    if (watch) this.#unfinished.delete(watch)
     own?.delete(id)
     if (own?.size === 0) this.#watches.delete(watcher)
   }
 
   removeAll(watcher: Watcher): void {
+    for (const watch of this.#watches.get(watcher)?.values() ?? []) this.#unfinished.delete(watch)
     this.#watches.delete(watcher)
   }
 
@@ -71,7 +78,7 @@ export class Watches {
 
   /** The session takes frames again. */
   drained(watcher: Watcher): void {
-    for (const watch of this.#watches.get(watcher)?.values() ?? []) advance(watch)
+    for (const watch of this.#watches.get(watcher)?.values() ?? []) this.#advance(watch)
   }
 
   #change(change: RecordChange): void {
@@ -79,26 +86,40 @@ export class Watches {
     for (const own of this.#watches.values())
       for (const watch of own.values()) {
         if (!isUnder(watch.prefix, key)) continue
-        const behind = watch.refused !== undefined || watch.waiting.size > 0
+        const behind = watch.snapshot !== undefined || watch.waiting.size > 0
         if (!behind && watch.watcher.offer(changeFrame(watch.id, change))) continue
         // Set anew, so that what waits stays in the order of its revisions.
         watch.waiting.delete(key)
         watch.waiting.set(key, change)
       }
   }
-}
 
-/** Sends what waits, as far as it is taken. */
-function advance(watch: Watch): void {
-  for (;;) {
-    const frame: HubFrame | undefined = watch.refused ?? watch.snapshot.next().value
-    if (!frame) break
-    watch.refused = watch.watcher.offer(frame) ? undefined : frame
-    if (watch.refused) return
+  /** Sends what waits, as far as it is taken: of a snapshot its next frame. */
+  #advance(watch: Watch): void {
+    this.#unfinished.delete(watch)
+    if (watch.snapshot) {
+      const frame: HubFrame | undefined = watch.refused ?? watch.snapshot.next().value
+      watch.refused = frame && !watch.watcher.offer(frame) ? frame : undefined
+      // The session says when it takes more.
+      if (watch.refused) return
+      if (frame && 'more' in frame && frame.more) {
+        this.#unfinished.add(watch)
+        this.#turn ??= setImmediate(() => this.#goOn())
+        return
+      }
+      watch.snapshot = undefined
+    }
+    for (const [key, change] of watch.waiting) {
+      if (!watch.watcher.offer(changeFrame(watch.id, change))) return
+      watch.waiting.delete(key)
+    }
   }
-  for (const [key, change] of watch.waiting) {
-    if (!watch.watcher.offer(changeFrame(watch.id, change))) return
-    watch.waiting.delete(key)
+
+  #goOn(): void {
+    this.#turn = undefined
+    const [watch] = this.#unfinished
+    if (watch) this.#advance(watch)
+    if (this.#unfinished.size > 0) this.#turn ??= setImmediate(() => this.#goOn())
   }
 }
 
