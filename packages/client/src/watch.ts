@@ -1,8 +1,9 @@
 import type { DamonError } from '@damon/protocol/errors'
 import type { HubControlFrame } from '@damon/protocol/frames'
-import { type Deferred, deferred, quiet } from './deferred.ts'
+import type { Schema } from './contract.ts'
+import { type Deferred, deferred, quiet, unlessAborted } from './deferred.ts'
 import { Listeners } from './listeners.ts'
-import { type RecordEntry, type RecordFrameEntry, readEntries, recordEntry } from './record-entry.ts'
+import { acceptEntry, type RecordEntry, type RecordFrameEntry, readEntries, recordEntry } from './record-entry.ts'
 
 /** A change of one record under a watch. */
 export interface RecordChange<T = unknown> {
@@ -11,7 +12,7 @@ export interface RecordChange<T = unknown> {
   key: string
   /** The record now; absent when it ended. */
   entry?: RecordEntry<T>
-  /** Why it ended, in its dropper's words; `expired` when its owner did not return, `unseen` when it ended while this client was away. */
+  /** Why it ended, in its dropper's words; `expired` when its owner did not return, `unseen` when it ended while this client was away, `bad_payload` when its value is not as the contract says any more. */
   reason?: string
   revision: number
 }
@@ -27,12 +28,17 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   readonly #cursors = new Set<Cursor<T>>()
   readonly #ready = deferred<void>()
   readonly #dispose: () => void
+  readonly #schema: Schema | undefined
+  readonly #report: (error: unknown) => void
   /** What a running snapshot holds so far. */
   #snapshot: Map<string, RecordFrameEntry> | undefined
   #end: { error?: DamonError } | undefined
 
-  constructor(prefix: string, report: (error: unknown) => void, dispose: () => void) {
+  /** Records that the schema does not take are reported, and count as not there. */
+  constructor(prefix: string, report: (error: unknown) => void, dispose: () => void, schema?: Schema) {
     this.prefix = prefix
+    this.#report = report
+    this.#schema = schema
     this.#listeners = new Listeners(report)
     this.#dispose = dispose
   }
@@ -43,8 +49,8 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   }
 
   /** Resolves when the first snapshot is complete. Rejects when the hub refuses the watch. */
-  ready(): Promise<void> {
-    return this.#ready.promise
+  ready(signal?: AbortSignal): Promise<void> {
+    return quiet(unlessAborted(this.#ready.promise, signal))
   }
 
   /** Hears every change from now on. Registered before the next await, it misses none. */
@@ -125,7 +131,11 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
       if (known) this.#tell({ type: 'drop', key, revision, ...(reason === undefined ? {} : { reason }) })
       return
     }
-    const entry = recordEntry(from, known) as RecordEntry<T>
+    const entry = this.#read(from, known)
+    if (!entry) {
+      if (known) this.#tell({ type: 'drop', key, revision, reason: 'bad_payload' })
+      return
+    }
     const same =
       known &&
       known.revision === entry.revision &&
@@ -133,6 +143,18 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
       known.state === entry.state &&
       equal(known.bytes, entry.bytes)
     if (!same) this.#tell(changeOf(entry))
+  }
+
+  #read(from: RecordFrameEntry, known: RecordEntry<T> | undefined): RecordEntry<T> | undefined {
+    const entry = recordEntry(from, known)
+    // A value that was taken before has its final form already.
+    if (known && entry.bytes === known.bytes) return entry as RecordEntry<T>
+    try {
+      return acceptEntry(entry, this.#schema) as RecordEntry<T>
+    } catch (error) {
+      this.#report(error)
+      return undefined
+    }
   }
 
   #tell(change: RecordChange<T>): void {
