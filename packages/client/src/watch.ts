@@ -1,3 +1,4 @@
+import { digestOf } from '@damon/protocol/digest'
 import type { DamonError } from '@damon/protocol/errors'
 import type { HubControlFrame } from '@damon/protocol/frames'
 import type { Schema } from './contract.ts'
@@ -24,6 +25,8 @@ export interface RecordChange<T = unknown> {
 export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Disposable {
   readonly prefix: string
   readonly #entries = new Map<string, RecordEntry<T>>()
+  /** Records that there are, and whose values the schema does not take. */
+  readonly #refused = new Map<string, RecordEntry>()
   readonly #listeners: Listeners<{ change: RecordChange<T> }>
   readonly #cursors = new Set<Cursor<T>>()
   readonly #ready = deferred<void>()
@@ -32,6 +35,9 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   readonly #report: (error: unknown) => void
   /** What a running snapshot holds so far. */
   #snapshot: Map<string, RecordFrameEntry> | undefined
+  /** Up to which it knows all; undefined before the first snapshot, and when it proved to know something else. */
+  #revision: number | undefined
+  #resyncs = 0
   #end: { error?: DamonError } | undefined
 
   /** Records that the schema does not take are reported, and count as not there. */
@@ -46,6 +52,16 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   /** The records as they are now, by key. */
   get entries(): ReadonlyMap<string, RecordEntry<T>> {
     return this.#entries
+  }
+
+  /** How often it had something else than the hub, and began anew. */
+  get resyncs(): number {
+    return this.#resyncs
+  }
+
+  /** The revision up to which it knows all, if it does. */
+  get revision(): number | undefined {
+    return this.#revision
   }
 
   /** Resolves when the first snapshot is complete. Rejects when the hub refuses the watch. */
@@ -90,20 +106,30 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   take(frame: Extract<HubControlFrame, { type: 'records' }>): void {
     if (this.#end) return
     const entries = readEntries(frame)
-    if (!frame.snapshot) {
+    if (frame.reset) this.#snapshot = new Map()
+    if (frame.snapshot && this.#snapshot) {
+      for (const entry of entries) this.#snapshot.set(entry.meta.key, entry)
+      if (frame.more) return
+      this.#compare(this.#snapshot, frame.revision)
+      this.#snapshot = undefined
+      this.#ready.resolve()
+    } else {
       for (const entry of entries) this.#change(entry)
-      return
+      if (frame.more || this.#revision === undefined) return
     }
-    if (frame.reset) this.#snapshot = undefined
-    this.#snapshot ??= new Map()
-    for (const entry of entries) this.#snapshot.set(entry.meta.key, entry)
-    if (frame.more) return
-    this.#compare(this.#snapshot, frame.revision)
-    this.#snapshot = undefined
-    this.#ready.resolve()
+    this.#revision = frame.revision
   }
 
-  /** The connection is gone; a new snapshot will come. */
+  /** Compares with what the hub says it must have now; false: it has something else, and needs a snapshot. */
+  check(digest: string): boolean {
+    if (this.#revision === undefined || digest === digestOf([...this.#entries.values(), ...this.#refused.values()]))
+      return true
+    this.#revision = undefined
+    this.#resyncs++
+    return false
+  }
+
+  /** The connection is gone; the changes since, or a new snapshot, will come. */
   interrupt(): void {
     this.#snapshot = undefined
   }
@@ -119,6 +145,7 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
 
   /** Finds what changed between what was known and a snapshot. */
   #compare(snapshot: Map<string, RecordFrameEntry>, revision: number): void {
+    for (const key of this.#refused.keys()) if (!snapshot.has(key)) this.#refused.delete(key)
     for (const key of [...this.#entries.keys()])
       if (!snapshot.has(key)) this.#tell({ type: 'drop', key, reason: 'unseen', revision })
     for (const entry of snapshot.values()) this.#change(entry)
@@ -128,6 +155,7 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
     const { key, change, revision, reason } = from.meta
     const known = this.#entries.get(key)
     if (change === 'drop') {
+      this.#refused.delete(key)
       if (known) this.#tell({ type: 'drop', key, revision, ...(reason === undefined ? {} : { reason }) })
       return
     }
@@ -146,13 +174,17 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   }
 
   #read(from: RecordFrameEntry, known: RecordEntry<T> | undefined): RecordEntry<T> | undefined {
-    const entry = recordEntry(from, known)
+    const refused = this.#refused.get(from.meta.key)
+    const entry = recordEntry(from, known ?? refused)
     // A value that was taken before has its final form already.
     if (known && entry.bytes === known.bytes) return entry as RecordEntry<T>
     try {
-      return acceptEntry(entry, this.#schema) as RecordEntry<T>
+      const accepted = acceptEntry(entry, this.#schema) as RecordEntry<T>
+      this.#refused.delete(entry.key)
+      return accepted
     } catch (error) {
-      this.#report(error)
+      this.#refused.set(entry.key, entry)
+      if (!refused || !equal(refused.bytes, entry.bytes)) this.#report(error)
       return undefined
     }
   }

@@ -1,3 +1,4 @@
+import { digestOf } from '@damon/protocol/digest'
 import { eventually } from '@damon/testkit/eventually'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import * as v from 'valibot'
@@ -148,6 +149,9 @@ for (const [library, { started, drain, nodes }] of Object.entries(libraries)) {
     expect(errors).toMatchObject([
       { code: 'bad_payload', field: 'since', message: expect.stringMatching(/^node\/b: /) },
     ])
+    // They count where the hub and its watcher compare what they have.
+    const has = (key: string) => ({ key, revision: 1, state: 'live' as const })
+    connection.send({ type: 'pong', digests: { [id]: digestOf([has('node/a'), has('node/b')]) } })
     const changes: unknown[] = []
     watch.on('change', ({ type, key, reason, entry }) =>
       changes.push([type, key, reason, entry?.value.since.getTime()]),
@@ -162,6 +166,7 @@ for (const [library, { started, drain, nodes }] of Object.entries(libraries)) {
         ['put', 'node/b', undefined, Date.parse(since)],
       ]),
     )
+    expect(connection.frames.filter(({ type }) => type === 'watch')).toHaveLength(1)
   })
 
   test(`records are read and written by their contract (${library})`, async () => {
