@@ -53,6 +53,7 @@ export class Desk implements Receiver {
         late: false,
         origin,
         seq,
+        number: 0,
         request: frame.number,
         session: this.id,
         from: this.subject,

@@ -185,6 +185,7 @@ export class Requests {
         late: false,
         origin,
         seq,
+        number: 0,
         request: request.number,
         session: member.session,
         from: member.subject,

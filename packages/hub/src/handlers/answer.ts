@@ -22,8 +22,8 @@ export function publishAnswer(
   word: Word,
   context: Context,
 ): void {
-  const { again, bytes, request, payload } = frame
-  const same = { again, bytes, late: false, request, session: session.id, from: session.subject, payload }
+  const { again, bytes, number, request, payload } = frame
+  const same = { again, bytes, late: false, number, request, session: session.id, from: session.subject, payload }
   context.publisher.publish({
     channel: `session/${frame.session}`,
     kind: 'answer',
