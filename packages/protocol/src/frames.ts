@@ -43,6 +43,10 @@ export type Position = z.infer<typeof position>
 const logPosition = z.object({ origin: u32, seq: u48 })
 export type LogPosition = z.infer<typeof logPosition>
 
+/** Why a session does not go on, in the `reason` of a welcome. */
+export const notResumed = ['unknown_session', 'store_emptied', 'sends_unproved', 'busy'] as const
+export type NotResumed = (typeof notResumed)[number]
+
 /** Control frames of a client: their fields, beside `type` and an opaque payload where one is noted. */
 export const clientControl = {
   /** First frame, within 5 s and 16 KiB. `resume` asks to go on with an earlier session. */
