@@ -14,15 +14,18 @@ import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
 import { Identity } from './identity.ts'
+import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
+import { Rates } from './rates.ts'
 import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
 import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
+import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
 import type { Store, StoreEvents } from './store.ts'
 import { Tick } from './tick.ts'
@@ -124,11 +127,15 @@ export async function startWorker(options: {
     requests,
     flusher: new Flusher(tick),
     acks: new Acks(),
+    turns: new Turns(tick),
+    rates: new Rates(config.HUB_RATES),
+    restraint: new Restraint(),
     settings: {
       heartbeatMs: config.HUB_HEARTBEAT_MS,
       helloMs: limits.helloMs,
       frameBytes: config.HUB_FRAME_BYTES,
       outboxBytes: config.HUB_OUTBOX_BYTES,
+      outboxFrames: config.HUB_OUTBOX_FRAMES,
     },
   }
   const sessions = new Set<Session>()

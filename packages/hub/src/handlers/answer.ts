@@ -24,11 +24,13 @@ export function publishAnswer(
 ): void {
   const { again, bytes, number, request, payload } = frame
   const same = { again, bytes, late: false, number, request, session: session.id, from: session.subject, payload }
+  const channel = `session/${frame.session}`
   context.publisher.publish({
-    channel: `session/${frame.session}`,
+    channel,
     kind: 'answer',
     encode: (origin, seq) => frameInPlace(encodeHubFrame({ ...same, ...word, origin, seq }, headroom), 2),
     sender: session.id,
     receipt: { to: session, number: frame.number },
   })
+  context.restraint.sent(channel, session.intake)
 }

@@ -29,6 +29,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
       frameInPlace(encodeHubFrame(messageOf(session, frame, deadline, origin, seq), headroom), 2)
     const receipt = { to: session, number: frame.number }
     context.publisher.publish({ channel, kind: 'request', encode, sender: session.id, receipt })
+    context.restraint.sent(channel, session.intake)
   } catch (error) {
     context.requests.abandon(session.id, frame.number)
     throw error

@@ -26,6 +26,7 @@ function publish(session: Session, frame: SendFrame, context: Context, channel: 
     sender: session.id,
     receipt: { to: session, number: frame.number },
   })
+  context.restraint.sent(channel, session.intake)
 }
 
 function makerOf(session: Session, to: string, event: string): MessageMaker {
