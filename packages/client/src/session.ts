@@ -103,7 +103,7 @@ export class Session {
     this.groups = new Groups(settings.groups, this.#calls, this.#positions, isConnected)
     this.requests = new Requests(this.outbound, (frame) => this.link.send(frame), report)
     this.handlers = new Handlers(this.outbound, report)
-    this.records = new Records(this.#calls)
+    this.records = new Records(this.#calls, report)
     this.watches = new Watches(
       (frame) => this.link.send(frame),
       report,
@@ -211,6 +211,9 @@ export class Session {
         break
       case 'part':
         if (this.#isNew(frame, this.#own)) this.requests.part(frame)
+        break
+      case 'cancel':
+        if (this.#positions.pass(frame.origin, frame.to, frame.seq)) this.handlers.cancel(frame.session, frame.request)
         break
       case 'settled':
         if (frame.lost) this.requests.uncollected(frame.request)
