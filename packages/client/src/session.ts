@@ -1,6 +1,6 @@
 import type { LookupFunction } from 'node:net'
 import { type DamonError, damonError } from '@damon/protocol/errors'
-import type { Codec, HubControlFrame, HubFrame, MessageFrame, PositionedFrame } from '@damon/protocol/frames'
+import type { Codec, HubControlFrame, HubFrame, HubPartFrame, MessageFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Credential } from '@damon/trust/credential'
 import { Announcements } from './announcements.ts'
 import type { BackoffBounds } from './backoff.ts'
@@ -246,7 +246,10 @@ export class Session {
     if (this.#isNew(frame, frame.any ? this.#own : frame.to)) this.handlers.take(frame, this.#resume?.session ?? '')
   }
 
-  #isNew({ origin, seq, session, number, again }: PositionedFrame, destination: string): boolean {
+  #isNew(
+    { origin, seq, session, number, again }: MessageFrame | VerdictFrame | HubPartFrame,
+    destination: string,
+  ): boolean {
     return (
       this.#positions.pass(origin, destination, seq) && this.#positions.passSender(session, destination, number, again)
     )
