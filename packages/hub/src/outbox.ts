@@ -85,6 +85,8 @@ export class Outbox {
   }
 
   flush(): void {
+    if (this.#run === undefined) return
+    this.#owner.writes()
     const run = this.#run
     if (run === undefined) return
     // The usual case is one run, which this socket shares with all that got the same.
@@ -109,6 +111,8 @@ export class Outbox {
 
 /** Whose outbox it is. */
 export interface OutboxOwner {
+  /** Something is about to be written: what can go along is queued now. */
+  writes(): void
   /** A full outbox takes frames again. */
   drained(): void
   /** The peer takes nothing and yet causes more: it cannot be served any longer. */

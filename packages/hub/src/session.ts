@@ -13,12 +13,12 @@ import type { Identified } from './identity.ts'
 import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
 import { Liveness } from './liveness.ts'
-import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
 import { Outbox, type OutboxOwner } from './outbox.ts'
-import type { Sender } from './publisher.ts'
+import { type Sender, SendOrder } from './publisher.ts'
 import { Receipts } from './receipts.ts'
 import type { Requester } from './requests.ts'
+import { Routes } from './routes.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
 import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
@@ -60,7 +60,8 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   #early: (() => void)[] | undefined = []
   #groups: Set<string> | undefined
   #leases: Set<string> | undefined
-  #makers: Map<string, MessageMaker> | undefined
+  #order: SendOrder | undefined
+  #routes: Routes | undefined
   #nonce: string | undefined = randomBytes(32).toString('base64url')
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
@@ -109,10 +110,16 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     return this.#leases
   }
 
-  /** Makers of its messages, by address and event. */
-  get makers(): Map<string, MessageMaker> {
-    this.#makers ??= new Map()
-    return this.#makers
+  /** Of its frames on their way to the bus. */
+  get order(): SendOrder {
+    this.#order ??= new SendOrder()
+    return this.#order
+  }
+
+  /** Where it sent to since it said last who it is. */
+  get routes(): Routes {
+    this.#routes ??= new Routes(this)
+    return this.#routes
   }
 
   /** For the proof of this connection, once: empty afterwards. */
@@ -144,6 +151,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     clearTimeout(this.#helloTimer)
     this.#helloTimer = undefined
     this.#identified = identified
+    this.#routes = undefined
   }
 
   /** Everything is in place: from now on it is sent what it is in for, beginning with what came meanwhile. */
@@ -223,8 +231,8 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     this.send({ type: 'settled', request, tally })
   }
 
-  acknowledge(number: number, origin: number, seq: number): void {
-    this.#receipts.confirm(number, origin, seq)
+  acknowledge(number: number, origin: number, seq: number, patient: boolean): void {
+    this.#receipts.confirm(number, origin, seq, patient)
   }
 
   refuse(number: number, error: unknown): void {
@@ -294,6 +302,10 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     this.#makeRoom()
   }
 
+  writes(): void {
+    this.#receipts.flush()
+  }
+
   overflow(): void {
     this.close('slow_consumer')
   }
@@ -316,6 +328,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
       return
     }
+    if (isBinary && this.#routes && this.#inbox.free && this.#sendAgain(data, this.#routes)) return
     let frame: ClientFrame
     try {
       frame = decodeIncoming(this.codec, data, isBinary)
@@ -343,6 +356,20 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
       refuse(error)
       return undefined
     }
+  }
+
+  /** Where a frame says nothing new but its payload, it need not be read. */
+  #sendAgain(data: Buffer, routes: Routes): boolean {
+    const publication = this.codec === 'binary' ? routes.publicationOf(data) : undefined
+    if (!publication) return false
+    this.#context.metrics.received('send')
+    try {
+      this.count(publication.number)
+      this.#context.publisher.publish(publication)
+    } catch (error) {
+      this.refuse(publication.number, error)
+    }
+    return true
   }
 
   #keep(deliver: () => void, range: Range): void {

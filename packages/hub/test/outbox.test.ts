@@ -23,6 +23,8 @@ class SlowSocket extends Duplex {
 let socket: SlowSocket
 let told: string[]
 let outbox: Outbox
+/** What goes along. */
+let writes: () => void
 
 function open(limit: number): void {
   socket = new SlowSocket({ writableHighWaterMark: 1024 * 1024 })
@@ -30,13 +32,18 @@ function open(limit: number): void {
     socket,
     flusher: new Flusher(new Tick()),
     limit,
-    owner: { drained: () => void told.push('drained'), overflow: () => void told.push('overflow') },
+    owner: {
+      writes: () => writes(),
+      drained: () => void told.push('drained'),
+      overflow: () => void told.push('overflow'),
+    },
   })
 }
 const bytes = (length: number) => Buffer.alloc(length, 'x')
 
 beforeEach(() => {
   told = []
+  writes = () => undefined
   open(100)
 })
 
@@ -46,6 +53,13 @@ it('writes once per tick, whatever the order and kind of frames', async () => {
   outbox.offer(Buffer.from('c'))
   await turn()
   expect(socket.writes.map(String)).toEqual(['abc'])
+})
+
+it('takes along what is added when it is about to write', async () => {
+  writes = () => outbox.push(Buffer.from('z'))
+  outbox.offer(Buffer.from('a'))
+  await turn()
+  expect(socket.writes.map(String)).toEqual(['az'])
 })
 
 it('refuses beyond its limit until half of it is gone, and says once that it takes frames again', async () => {
