@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os'
 import { limits } from '@damon/protocol/limits'
 import { isSegment } from '@damon/protocol/names'
-import { flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
+import { type Config, flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
 import { publicJwk } from '@damon/trust/keys'
 import { z } from 'zod'
+import { parseRates } from './rates.ts'
+import type { StoreTimes } from './store.ts'
 
 /** The hub's environment, beside what every service reads. Each may be given as a file: `NAME_FILE`. */
 export const hubConfig = {
@@ -41,10 +43,31 @@ export const hubConfig = {
   HUB_HEARTBEAT_MS: milliseconds(100, 300_000).default(limits.heartbeatMs),
   /** How long a leased record outlives its owner's connection. */
   HUB_LEASE_GRACE_MS: milliseconds(100, 600_000).default(15_000),
+  /** How long a session whose line is gone can be taken up again. */
+  HUB_RESUME_MS: milliseconds(1_000, 600_000).default(60_000),
   HUB_FRAME_BYTES: integer(8 * 1024, 16 * 1024 * 1024, ' (bytes)').default(limits.frameBytes),
   HUB_OUTBOX_BYTES: integer(64 * 1024, 256 * 1024 * 1024, ' (bytes)').default(limits.outboxBytes),
+  HUB_OUTBOX_FRAMES: integer(16, 1_048_576).default(limits.outboxFrames),
+  /** Rate classes by the name that tokens give, as JSON: `{"service":{"framesPerSecond":50000,"bytesPerSecond":67108864}}`. */
+  HUB_RATES: z
+    .string()
+    .default('{}')
+    .transform((text, context) => {
+      try {
+        return parseRates(text)
+      } catch {
+        const message = 'must be a JSON object of rate classes, each with framesPerSecond and bytesPerSecond'
+        context.addIssue({ code: 'custom', message })
+        return z.NEVER
+      }
+    }),
   /** Where kept records live without Redis. */
   HUB_STATE_DIR: z.string().optional(),
   REDIS_URL: secret().optional(),
   REDIS_PREFIX: z.string().default('damon:'),
+}
+
+/** What the store must know of how long things last. */
+export function storeTimes(config: Config<typeof hubConfig>): StoreTimes {
+  return { graceMs: config.HUB_LEASE_GRACE_MS, awayMs: limits.awayMs, resumeMs: config.HUB_RESUME_MS }
 }

@@ -14,6 +14,8 @@ export interface Identified {
   expires: number
   /** The token's id, for the log. */
   jti: string
+  /** The rate class of the token. */
+  rate: string | undefined
   /** Digest of the bound key: a session keeps its key. */
   key: string
 }
@@ -92,6 +94,7 @@ function identified(claims: TokenClaims): Identified {
     rights: rightsOf(claims),
     expires: claims.exp * 1000,
     jti: claims.jti,
+    rate: claims.rate,
     key: createHash('sha256')
       .update(claims.cnf?.jwk.x ?? '')
       .digest('hex'),

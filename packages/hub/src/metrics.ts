@@ -16,6 +16,8 @@ export interface Metrics {
   gaps: Counter<'where'>
   garbled: Counter
   dropped: Counter
+  slowSessions: Gauge
+  slowTotal: Counter
   openRequests: Gauge
   verdicts: Counter<'verdict'>
   lateReplies: Counter
@@ -88,6 +90,16 @@ export function createMetrics(registry: Registry): Metrics {
     dropped: new Counter({
       name: 'damon_hub_dropped_total',
       help: 'Messages dropped because a session did not take them',
+      registers,
+    }),
+    slowSessions: new Gauge({
+      name: 'damon_hub_slow_sessions',
+      help: 'Sessions whose outbox is above its high-water mark',
+      registers,
+    }),
+    slowTotal: new Counter({
+      name: 'damon_hub_slow_sessions_total',
+      help: 'Times that the outbox of a session rose above its high-water mark',
       registers,
     }),
     openRequests: new Gauge({ name: 'damon_hub_open_requests', help: 'Requests that are not settled', registers }),

@@ -7,22 +7,25 @@ import type { Registry } from 'prom-client'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
-import type { hubConfig } from './config.ts'
+import { type hubConfig, storeTimes } from './config.ts'
 import type { Context } from './context.ts'
 import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
 import { Identity } from './identity.ts'
+import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
+import { Rates } from './rates.ts'
 import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
 import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
+import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
 import type { Store, StoreEvents } from './store.ts'
 import { Tick } from './tick.ts'
@@ -85,10 +88,11 @@ export async function startWorker(options: {
   let built: { delivery: Delivery; publisher: Publisher; requests: Requests } | undefined
   const backbone = await openBackbone(options, (batch, stamp) => built?.delivery.arrive(batch, stamp), {
     change: (change) => replica.take(change),
-    gone: (sessions) => {
-      built?.requests.gone(sessions)
+    gone: (sessions) => built?.requests.gone(sessions),
+    over: (sessions) => {
       for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
+    release: () => undefined,
     ended: (origin) => built?.delivery.forget(origin),
     connected: (ok) => lease.connected(ok),
     garbled: (error) => garbled('store', error),
@@ -123,11 +127,15 @@ export async function startWorker(options: {
     requests,
     flusher: new Flusher(tick),
     acks: new Acks(),
+    turns: new Turns(tick),
+    rates: new Rates(config.HUB_RATES),
+    restraint: new Restraint(),
     settings: {
       heartbeatMs: config.HUB_HEARTBEAT_MS,
       helloMs: limits.helloMs,
       frameBytes: config.HUB_FRAME_BYTES,
       outboxBytes: config.HUB_OUTBOX_BYTES,
+      outboxFrames: config.HUB_OUTBOX_FRAMES,
     },
   }
   const sessions = new Set<Session>()
@@ -226,7 +234,7 @@ async function openBackbone(
   for (let attempt = 1; ; attempt++) {
     try {
       return await openRedis(
-        { url: config.REDIS_URL?.reveal() ?? '', prefix: config.REDIS_PREFIX, graceMs: config.HUB_LEASE_GRACE_MS },
+        { url: config.REDIS_URL?.reveal() ?? '', prefix: config.REDIS_PREFIX, times: storeTimes(config) },
         arrive,
         events,
       )

@@ -9,12 +9,15 @@ import { Delivery } from '../src/delivery.ts'
 import { dispatch } from '../src/dispatch.ts'
 import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
+import { Turns } from '../src/intake.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { Flusher } from '../src/outbox.ts'
 import { Publisher } from '../src/publisher.ts'
+import { Rates } from '../src/rates.ts'
 import { Acks } from '../src/receipts.ts'
 import { Replica } from '../src/replica.ts'
 import { Requests } from '../src/requests.ts'
+import { Restraint } from '../src/restraint.ts'
 import { Session } from '../src/session.ts'
 import type { Store } from '../src/store.ts'
 import { Tick } from '../src/tick.ts'
@@ -53,7 +56,7 @@ export interface AConnection {
   cut(): void
 }
 
-const limits = { heartbeatMs: 60_000, helloMs: 60_000, frameBytes: 64 * 1024, outboxBytes: 4 * 1024 }
+const limits = { heartbeatMs: 60_000, helloMs: 60_000, frameBytes: 64 * 1024, outboxBytes: 4 * 1024, outboxFrames: 64 }
 
 /** Builds one. */
 export function aWorker(): AWorker {
@@ -65,10 +68,13 @@ export function aWorker(): AWorker {
   const overrides: Partial<Store> = {}
   const usual: Store = {
     epoch: 'e1',
-    openSession: async () => 0,
-    join: async () => 0,
+    openSession: async () => ({ stamp: 0, heads: [] }),
+    join: async () => ({ stamp: 0, heads: [] }),
     leave: async () => undefined,
     endSession: async () => undefined,
+    release: async () => undefined,
+    takeOver: async () => ({ refused: 'unknown_session' }),
+    fence: async () => undefined,
     pick: async () => undefined,
     absent: async () => [],
     put: async () => ({ revision: 1, generation: 1 }),
@@ -110,6 +116,9 @@ export function aWorker(): AWorker {
     requests: new Requests({ publisher, metrics }),
     flusher: new Flusher(tick),
     acks: new Acks(),
+    turns: new Turns(tick),
+    rates: new Rates(new Map()),
+    restraint: new Restraint(),
     settings: limits,
   }
   const ended: Session[] = []

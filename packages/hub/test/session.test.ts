@@ -1,6 +1,7 @@
 import { closes } from '@damon/protocol/closes'
 import type { HubFrame } from '@damon/protocol/frames'
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Joined } from '../src/store.ts'
 import { type AConnection, type AWorker, aWorker } from './a-worker.ts'
 import { batchOf } from './frames.ts'
 import { turn } from './manual-bus.ts'
@@ -32,7 +33,7 @@ function bring(seq: number, size = 0, channel = 'group/g'): void {
 
 describe('a hello', () => {
   it('puts everything in place before the welcome, and keeps back what comes meanwhile', async () => {
-    const opened = Promise.withResolvers<number>()
+    const opened = Promise.withResolvers<Joined>()
     worker.store.openSession = () => opened.promise
     const connection = worker.connect()
     connection.hello(['g'])
@@ -41,7 +42,7 @@ describe('a hello', () => {
     connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 2 })
     await turn()
     expect(types(connection)).toEqual(['challenge'])
-    opened.resolve(1)
+    opened.resolve({ stamp: 1, heads: [] })
     await turn()
     expect(types(connection)).toEqual(['challenge', 'welcome', 'message'])
     expect(worker.calls).toEqual(['openSession', 'put'])
@@ -63,7 +64,7 @@ describe('a hello', () => {
     worker.bus.subscribing = async () => wait(1)
     worker.store.openSession = async () => {
       await wait(2)
-      return 1
+      return { stamp: 1, heads: [] }
     }
     worker.store.put = async () => {
       await wait(3)
@@ -132,14 +133,14 @@ describe('numbered frames', () => {
 describe('frames', () => {
   it('take effect one after another, also when so many wait that the socket is not read', async () => {
     const connection = await connected()
-    const joined = Promise.withResolvers<number>()
+    const joined = Promise.withResolvers<Joined>()
     worker.store.join = () => joined.promise
     connection.send({ type: 'join', id: 1, group: 'late' })
     for (let id = 2; id <= 100; id++) connection.send({ type: 'join', id, group: 'late' })
     connection.send({ type: 'ping', t: 1 })
     await turn()
     expect(types(connection).slice(2)).toEqual(['pong'])
-    joined.resolve(1)
+    joined.resolve({ stamp: 1, heads: [] })
     await turn()
     connection.send({ type: 'join', id: 101, group: 'late' })
     await turn()
@@ -207,4 +208,51 @@ describe('a slow session', () => {
     for (let t = 0; t < 1_000 && connection.closed === undefined; t++) connection.send({ type: 'ping', t })
     expect(connection.closed).toBe('terminated')
   })
+})
+
+describe('a receiver that takes less than it is sent', () => {
+  /** One that reads nothing has more than half of an outbox waiting. */
+  async function aSlowOne(): Promise<AConnection> {
+    const slow = await connected(['g'])
+    slow.stall()
+    bring(1, 3_000)
+    await turn()
+    return slow
+  }
+
+  it('keeps who sends to it waiting until it has caught up', async () => {
+    const sender = await connected()
+    const slow = await aSlowOne()
+    sender.send(send(1))
+    expect([sender.session.intake.paused, worker.context.restraint.held]).toEqual([true, 1])
+    expect(await worker.registry.getSingleMetricAsString('damon_hub_slow_sessions')).toContain(
+      'damon_hub_slow_sessions 1',
+    )
+    slow.resume()
+    await turn()
+    expect([sender.session.intake.paused, worker.context.restraint.held]).toEqual([false, 0])
+    expect(await worker.registry.getSingleMetricAsString('damon_hub_slow_sessions')).toContain(
+      'damon_hub_slow_sessions 0',
+    )
+  })
+
+  it('keeps nobody waiting who sends elsewhere, or when it is gone', async () => {
+    const [sender, other] = [await connected(), await connected()]
+    const slow = await aSlowOne()
+    other.send(send(1, 'x', 'group/h'))
+    sender.send(send(1))
+    expect([sender, other].map(({ session }) => session.intake.paused)).toEqual([true, false])
+    slow.cut()
+    expect(sender.session.intake.paused).toBe(false)
+    expect(await worker.registry.getSingleMetricAsString('damon_hub_slow_sessions')).toContain(
+      'damon_hub_slow_sessions 0',
+    )
+  })
+})
+
+it('a session that is closed leaves nothing of its token behind', async () => {
+  const connection = await connected()
+  expect(worker.context.rates.size).toBe(1)
+  connection.cut()
+  expect(worker.context.rates.size).toBe(0)
 })

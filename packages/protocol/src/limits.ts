@@ -28,10 +28,40 @@ export const limits = {
   pendingFrames: 1_024,
   /** What one session may have unsent before messages to it are dropped with a gap. */
   outboxBytes: 1024 * 1024,
+  /** The same in frames. */
+  outboxFrames: 4_096,
+  /** From this share of its outbox on a session is slow, until half of that is left; per cent. */
+  highWaterPercent: 50,
+  /** How long a slow session may keep those waiting that send to it, each time that it becomes slow. */
+  stallMs: 500,
+  /** Frames of one session that are taken in one turn of the event loop; the rest waits for the others' turn. */
+  turnFrames: 512,
+  /** The same in bytes. */
+  turnBytes: 256 * 1024,
+  /** Frames of one token, where its rate class says nothing else. */
+  framesPerSecond: 10_000,
+  /** Bytes of one token, where its rate class says nothing else. */
+  bytesPerSecond: 32 * 1024 * 1024,
+  /** How much of a rate may come at once. */
+  burstMs: 1_000,
+  /** Uninterrupted excess of a rate after which the session is told. */
+  excessToldMs: 10_000,
+  /** Uninterrupted excess of a rate after which the session is closed. */
+  excessMs: 60_000,
+  /** Connections of one address (IPv6: of one /64). */
+  dialsPerSecond: 50,
+  /** Connections of one address at once. */
+  dialBurst: 500,
+  /** Memory of a worker from which on it takes no new sessions, per cent of what it may have. */
+  memoryPercent: 90,
+  /** When somebody refused for want of memory shall come again. */
+  retryAfterMs: 5_000,
   /** How long a send may wait for the store before it is refused as unavailable. */
   appendMs: 1_000,
   /** Appends that may wait for the store on one worker. */
   appendBytes: 16 * 1024 * 1024,
+  /** How long a session whose line is gone counts as there. */
+  awayMs: 2_000,
   /** A request's deadline, at most. */
   deadlineMs: 5 * 60_000,
   /** A request's deadline when it names none. */

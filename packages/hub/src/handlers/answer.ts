@@ -23,12 +23,14 @@ export function publishAnswer(
 ): void {
   const { again, bytes, request, payload } = frame
   const same = { again, bytes, late: false, request, session: session.id, from: session.subject, payload }
+  const channel = `session/${frame.session}`
   context.publisher.publish({
-    channel: `session/${frame.session}`,
+    channel,
     kind: 'answer',
     frame: new EncodedFrame({ ...same, ...word, origin: 0, seq: 0 }),
     order: session.order,
     sender: session,
     number: frame.number,
   })
+  context.restraint.sent(channel, session.intake)
 }

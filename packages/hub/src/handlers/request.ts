@@ -34,6 +34,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
       sender: session,
       number,
     })
+    context.restraint.sent(channel, session.intake)
   } catch (error) {
     context.requests.abandon(session.id, frame.number)
     throw error

@@ -1,5 +1,6 @@
 import type { SendFrame } from '@damon/protocol/frames'
 import type { Context } from '../context.ts'
+import type { Publication } from '../publisher.ts'
 import type { Session } from '../session.ts'
 import { checkDestination, pickMember } from './destination.ts'
 
@@ -9,8 +10,26 @@ export function send(session: Session, frame: SendFrame, context: Context): Prom
   checkDestination(session, 'send', frame)
   if (frame.any)
     return pickMember(context, frame.to).then(({ session: member }) =>
-      context.publisher.publish(session.routes.publicationTo(frame, member)),
+      publish(session, session.routes.publicationTo(frame, member), context),
     )
-  context.publisher.publish(session.routes.publication(frame))
+  publish(session, session.routes.publication(frame), context)
   return undefined
+}
+
+/** The same for a frame as it came, if its session has sent to this address with this event before; false: it has not. */
+export function sendAgain(session: Session, frame: Buffer, context: Context): boolean {
+  const publication = session.routes.publicationOf(frame)
+  if (!publication) return false
+  try {
+    session.count(publication.number)
+    publish(session, publication, context)
+  } catch (error) {
+    session.refuse(publication.number, error)
+  }
+  return true
+}
+
+function publish(session: Session, publication: Publication, context: Context): void {
+  context.publisher.publish(publication)
+  context.restraint.sent(publication.channel, session.intake)
 }
