@@ -42,6 +42,8 @@ export interface HubOptions {
 export interface HubEvents {
   state: StateChange
   gap: Gap
+  /** A watch had something else than the hub, and reads it anew. */
+  resync: { prefix: string }
   /** Errors that belong to no call: a listener that threw, a payload that is not JSON, a refusal that cannot be placed. */
   error: unknown
 }
@@ -79,6 +81,7 @@ export class Hub implements AsyncDisposable {
       {
         state: (change) => this.#changed(change),
         gap: (gap) => void this.#listeners.emit('gap', gap),
+        resync: (prefix) => void this.#listeners.emit('resync', { prefix }),
         error: (error) => this.#report(error),
       },
     )

@@ -41,6 +41,8 @@ export interface SessionSettings {
 export interface SessionEvents {
   state(change: StateChange): void
   gap(gap: Gap): void
+  /** A watch of this prefix had something else than the hub, and begins anew. */
+  resync(prefix: string): void
   /** What belongs to no call. */
   error(error: unknown): void
 }
@@ -93,7 +95,11 @@ export class Session {
     this.requests = new Requests(this.outbound, (frame) => this.link.send(frame), report)
     this.handlers = new Handlers(this.outbound, report)
     this.records = new Records(this.#calls)
-    this.watches = new Watches((frame) => this.link.send(frame), report)
+    this.watches = new Watches(
+      (frame) => this.link.send(frame),
+      report,
+      (prefix) => events.resync(prefix),
+    )
     this.announcements = new Announcements({ records: this.records, isConnected, report })
   }
 
@@ -133,7 +139,7 @@ export class Session {
     const greeted = new Set(this.#greeted)
     const rest = this.groups.list().filter((group) => !greeted.has(group))
     this.groups.joinRest(rest).catch((error: unknown) => this.#events.error(error))
-    this.watches.up()
+    this.watches.up(epoch)
     this.announcements.up()
   }
 
@@ -170,6 +176,9 @@ export class Session {
         if (this.#resume && frame.seq !== undefined) this.#resume.ack = frame.seq
         if (frame.number !== undefined) this.outbound.acknowledge(frame.number)
         if (frame.id !== undefined) this.#calls.acknowledge(frame)
+        break
+      case 'pong':
+        if (frame.digests) this.watches.check(frame.digests)
         break
       case 'error':
         this.#refuse(frame)

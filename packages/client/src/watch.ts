@@ -1,3 +1,4 @@
+import { digestOf } from '@damon/protocol/digest'
 import type { DamonError } from '@damon/protocol/errors'
 import type { HubControlFrame } from '@damon/protocol/frames'
 import { type Deferred, deferred, quiet } from './deferred.ts'
@@ -29,6 +30,9 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   readonly #dispose: () => void
   /** What a running snapshot holds so far. */
   #snapshot: Map<string, RecordFrameEntry> | undefined
+  /** Up to which it knows all; undefined before the first snapshot, and when it proved to know something else. */
+  #revision: number | undefined
+  #resyncs = 0
   #end: { error?: DamonError } | undefined
 
   constructor(prefix: string, report: (error: unknown) => void, dispose: () => void) {
@@ -40,6 +44,16 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   /** The records as they are now, by key. */
   get entries(): ReadonlyMap<string, RecordEntry<T>> {
     return this.#entries
+  }
+
+  /** How often it had something else than the hub, and began anew. */
+  get resyncs(): number {
+    return this.#resyncs
+  }
+
+  /** The revision up to which it knows all, if it does. */
+  get revision(): number | undefined {
+    return this.#revision
   }
 
   /** Resolves when the first snapshot is complete. Rejects when the hub refuses the watch. */
@@ -84,20 +98,29 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   take(frame: Extract<HubControlFrame, { type: 'records' }>): void {
     if (this.#end) return
     const entries = readEntries(frame)
-    if (!frame.snapshot) {
+    if (frame.reset) this.#snapshot = new Map()
+    if (frame.snapshot && this.#snapshot) {
+      for (const entry of entries) this.#snapshot.set(entry.meta.key, entry)
+      if (frame.more) return
+      this.#compare(this.#snapshot, frame.revision)
+      this.#snapshot = undefined
+      this.#ready.resolve()
+    } else {
       for (const entry of entries) this.#change(entry)
-      return
+      if (frame.more || this.#revision === undefined) return
     }
-    if (frame.reset) this.#snapshot = undefined
-    this.#snapshot ??= new Map()
-    for (const entry of entries) this.#snapshot.set(entry.meta.key, entry)
-    if (frame.more) return
-    this.#compare(this.#snapshot, frame.revision)
-    this.#snapshot = undefined
-    this.#ready.resolve()
+    this.#revision = frame.revision
   }
 
-  /** The connection is gone; a new snapshot will come. */
+  /** Compares with what the hub says it must have now; false: it has something else, and needs a snapshot. */
+  check(digest: string): boolean {
+    if (this.#revision === undefined || digest === digestOf(this.#entries.values())) return true
+    this.#revision = undefined
+    this.#resyncs++
+    return false
+  }
+
+  /** The connection is gone; the changes since, or a new snapshot, will come. */
   interrupt(): void {
     this.#snapshot = undefined
   }

@@ -8,12 +8,20 @@ import { Watch } from './watch.ts'
 export class Watches {
   readonly #send: (frame: ClientFrame) => boolean
   readonly #report: (error: unknown) => void
+  readonly #resync: (prefix: string) => void
   readonly #byId = new Map<number, Watch>()
   #lastId = lastCallId
+  #epoch: string | undefined
 
-  constructor(send: (frame: ClientFrame) => boolean, report: (error: unknown) => void) {
+  /** `resync` hears of watches that had something else than the hub. */
+  constructor(
+    send: (frame: ClientFrame) => boolean,
+    report: (error: unknown) => void,
+    resync: (prefix: string) => void,
+  ) {
     this.#send = send
     this.#report = report
+    this.#resync = resync
   }
 
   watch<T>(prefix: string): Watch<T> {
@@ -28,9 +36,22 @@ export class Watches {
     return watch
   }
 
-  /** Asks again for all: each gets a new snapshot. */
-  up(): void {
-    for (const [id, { prefix }] of this.#byId) this.#send({ type: 'watch', id, prefix })
+  /** Asks again for all: each gets what changed since, or a new snapshot. Revisions of another epoch mean nothing. */
+  up(epoch: string): void {
+    const same = epoch === this.#epoch
+    this.#epoch = epoch
+    for (const [id, { prefix, revision }] of this.#byId)
+      this.#send({ type: 'watch', id, prefix, revision: same ? revision : undefined })
+  }
+
+  /** What the hub says that watches must have now, by id. */
+  check(digests: Record<string, string>): void {
+    for (const [id, digest] of Object.entries(digests)) {
+      const watch = this.#byId.get(Number(id))
+      if (!watch || watch.check(digest)) continue
+      this.#send({ type: 'watch', id: Number(id), prefix: watch.prefix, resync: true })
+      this.#resync(watch.prefix)
+    }
   }
 
   down(): void {

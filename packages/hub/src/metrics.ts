@@ -23,6 +23,7 @@ export interface Metrics {
   lateReplies: Counter
   records: Gauge
   resyncs: Counter
+  watches: Counter<'how'>
   storeReachable: Gauge
 }
 
@@ -118,6 +119,12 @@ export function createMetrics(registry: Registry): Metrics {
     resyncs: new Counter({
       name: 'damon_hub_record_resyncs_total',
       help: 'Times the copy of the records was read anew',
+      registers,
+    }),
+    watches: new Counter({
+      name: 'damon_hub_watches_total',
+      help: 'Watches that began: new, continued, reset because too much had changed, or resync because the watcher had something else',
+      labelNames: ['how'],
       registers,
     }),
     storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),

@@ -71,7 +71,11 @@ export const clientControl = {
   drop: z.object({ id, key, reason: z.optional(text(limits.reasonBytes)), expect: z.optional(revision) }),
   get: z.object({ id, key }),
   list: z.object({ id, prefix }),
-  watch: z.object({ id, prefix }),
+  /**
+   * `revision`: up to which the watcher has all, on this `epoch`: it gets the changes since, if the hub still knows them.
+   * `resync`: it is a watch already, but what it has is not what the hub's digest says.
+   */
+  watch: z.object({ id, prefix, revision: z.optional(revision), resync: z.optional(z.boolean()) }),
   unwatch: z.object({ id }),
   /** Flow control: how many frames with a position were consumed. */
   ack: z.object({ frames: u32 }),

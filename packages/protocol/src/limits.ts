@@ -20,6 +20,8 @@ export const limits = {
   watches: 64,
   /** Leased and kept records that one session wrote and that still exist. */
   recordsPerSession: 1_024,
+  /** Changes of records that a worker remembers at least, for watchers that come back. */
+  recordHistory: 16_384,
   /** Requests of one session that are not settled. */
   openRequests: 4_096,
   /** Requests delivered to one session that it has not answered. */

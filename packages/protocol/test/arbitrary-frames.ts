@@ -93,7 +93,7 @@ const client: Arbitraries<ClientFrame> = {
   drop: fields({ id: u32, key }, { reason: words, expect: u48 }),
   get: fc.record({ id: u32, key }),
   list: fc.record({ id: u32, prefix }),
-  watch: fc.record({ id: u32, prefix }),
+  watch: fields({ id: u32, prefix }, { revision: u48, resync: fc.boolean() }),
   unwatch: fc.record({ id: u32 }),
   ack: fc.record({ frames: u32 }),
   ping: fields({}, { t: finite }),
