@@ -22,7 +22,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
   if (session.isClosed) return
   const channel = picked ? `session/${picked.session}` : frame.to
 
-  context.requests.begin(session, frame.number, deadline, frame.quorum)
+  context.requests.begin(session, frame.number, deadline, frame.quorum, channel)
   try {
     const { number } = frame
     const encoded = new EncodedFrame(messageOf(session, frame, deadline))
