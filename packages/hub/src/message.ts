@@ -1,20 +1,43 @@
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
-import { frameNumbers, type MessageFrame } from '@damon/protocol/frames'
-import { headerLength, writeHeader } from './ws-frame.ts'
+import type { MessageFrame, PositionedFrame } from '@damon/protocol/frames'
+import type { Positionable } from './grouping.ts'
+import { frameInPlace, headerLength, headroom, payloadOf, writeHeader } from './ws-frame.ts'
 
-// Where the parts of a message stand that differ from one to the next: docs/protocol.md has the layout.
+// Where the parts of a frame stand that differ from one to the next: docs/protocol.md has the layout.
 const flagsAt = 1
 const originAt = 2
 const seqAt = 6
 const numberAt = 12
-const flag = { again: 1, any: 2, bytes: 4 } as const
+
+/** A frame that is encoded already, but for its position. */
+export class EncodedFrame implements Positionable {
+  /** The whole frame; complete once it was published. */
+  readonly bytes: Buffer
+
+  constructor(frame: PositionedFrame) {
+    this.bytes = frameInPlace(encodeHubFrame(frame, headroom), 2)
+  }
+
+  get length(): number {
+    return this.bytes.length
+  }
+
+  write(out: Buffer, at: number, origin: number, seq: number): void {
+    place(payloadOf(this.bytes), 0, origin, seq)
+    out.set(this.bytes, at)
+  }
+}
 
 /**
  * Makes the messages of one session to one address with one event: all that is the same in them is encoded once,
  * and each is this head with a few numbers written into it, and its payload.
  */
-export class MessageMaker {
+export class MessageMaker implements Positionable {
   readonly #head: Buffer
+  #number = 0
+  #flags = 0
+  #payload: Uint8Array = nothing
+  #length = 0
 
   constructor(same: Pick<MessageFrame, 'session' | 'from' | 'to' | 'event'>) {
     this.#head = Buffer.from(
@@ -30,27 +53,38 @@ export class MessageMaker {
         origin: 0,
         seq: 0,
         number: 0,
-        payload: new Uint8Array(),
+        payload: nothing,
       }),
     )
-    if (this.#head[0] !== frameNumbers.hub.message) throw new Error('The head of a message is not one.')
   }
 
-  /** One message, WebSocket header included. The payload is copied. */
-  make(
-    frame: { number: number; again: boolean; any: boolean; bytes: boolean; payload: Uint8Array },
-    origin: number,
-    seq: number,
-  ): Buffer {
-    const length = this.#head.length + frame.payload.length
-    const out = Buffer.allocUnsafe(headerLength(length) + length)
-    const at = writeHeader(out, 0, length, 2)
-    this.#head.copy(out, at)
-    out[at + flagsAt] = (frame.again ? flag.again : 0) | (frame.any ? flag.any : 0) | (frame.bytes ? flag.bytes : 0)
-    out.writeUInt32BE(origin, at + originAt)
-    out.writeUIntBE(seq, at + seqAt, 6)
-    out.writeUInt32BE(frame.number, at + numberAt)
-    out.set(frame.payload, at + this.#head.length)
-    return out
+  /** What the next message is made of. `flags` are those of the `send`, which have the same places here. */
+  set(number: number, flags: number, payload: Uint8Array): void {
+    this.#number = number
+    this.#flags = flags
+    this.#payload = payload
+    this.#length = this.#head.length + payload.length
   }
+
+  get length(): number {
+    return headerLength(this.#length) + this.#length
+  }
+
+  write(out: Buffer, start: number, origin: number, seq: number): void {
+    const at = writeHeader(out, start, this.#length, 2)
+    out.set(this.#head, at)
+    out[at + flagsAt] = this.#flags
+    place(out, at, origin, seq)
+    out.writeUInt32BE(this.#number, at + numberAt)
+    out.set(this.#payload, at + this.#head.length)
+    // What it is a view on shall not live as long as this.
+    this.#payload = nothing
+  }
+}
+
+const nothing = new Uint8Array()
+
+function place(out: Buffer, at: number, origin: number, seq: number): void {
+  out.writeUInt32BE(origin, at + originAt)
+  out.writeUIntBE(seq, at + seqAt, 6)
 }

@@ -51,9 +51,9 @@ beforeEach(() => {
     metrics: createMetrics(registry),
     publisher: {
       publish(publication: Publication) {
-        const bytes = publication.encode(7, ++seq)
+        const bytes = Buffer.alloc(publication.frame.length)
+        publication.frame.write(bytes, 0, 7, ++seq)
         log.push(new WireFrame(bytes))
-        return bytes
       },
     },
   })
