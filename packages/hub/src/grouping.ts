@@ -2,10 +2,12 @@ import type { Batch, BatchKind } from './bus.ts'
 
 /** A frame that can be written once its position is known. */
 export interface Positionable {
+  /** Says where it stands, once, before anything else. */
+  place(origin: number, seq: number): void
   /** Of the whole frame, WebSocket header included, bytes. */
   readonly length: number
   /** Writes the frame; MUST fill exactly `length` bytes. */
-  write(out: Buffer, at: number, origin: number, seq: number): void
+  write(out: Buffer, at: number): void
 }
 
 /** Where the latest frame of one sender stands, by the index of its batch: nothing that it sends later may stand before. */
@@ -60,7 +62,7 @@ class Growing {
     this.#bytes = Buffer.allocUnsafe(bytes)
   }
 
-  add(frame: Positionable, origin: number, seq: number): void {
+  add(frame: Positionable, seq: number): void {
     const end = this.length + frame.length
     if (end > this.#bytes.length) {
       // Views on the old one, which receivers may still hold, stay as they are.
@@ -68,7 +70,7 @@ class Growing {
       larger.set(this.#bytes.subarray(0, this.length))
       this.#bytes = larger
     }
-    frame.write(this.#bytes, this.length, origin, seq)
+    frame.write(this.#bytes, this.length)
     if (this.freshAt === this.length) {
       this.freshFirst = seq
       this.freshPrev = this.last
@@ -163,8 +165,8 @@ export class Grouping {
     return this.#bytes
   }
 
-  /** Gives a frame this number and the lane's latest batch, or a new one. */
-  add(lane: Lane, kind: BatchKind, fast: boolean, sender: Place, frame: Positionable, origin: number, seq: number) {
+  /** Puts a frame, which has its place, into the lane's latest batch or into a new one. */
+  add(lane: Lane, kind: BatchKind, fast: boolean, sender: Place, frame: Positionable, seq: number) {
     let batch = lane.latest
     if (!batch || batch.of !== this || batch.kind !== kind || batch.fast !== fast || batch.index < sender.index) {
       batch = new Growing(this, this.#ranks.next, lane, kind, fast, seq, frame.length)
@@ -172,7 +174,7 @@ export class Grouping {
       lane.latest = batch
     }
     if (fast && !batch.isFresh) this.#ranks.grew(batch)
-    batch.add(frame, origin, seq)
+    batch.add(frame, seq)
     sender.index = batch.index
     lane.head = seq
     this.#bytes += frame.length

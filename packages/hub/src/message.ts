@@ -1,7 +1,7 @@
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { MessageFrame, PositionedFrame } from '@damon/protocol/frames'
 import type { Positionable } from './grouping.ts'
-import { frameInPlace, headerLength, headroom, payloadOf, writeHeader } from './ws-frame.ts'
+import { frameInPlace, headerLength, headroom, writeHeader } from './ws-frame.ts'
 
 // Where the parts of a frame stand that differ from one to the next: docs/protocol.md has the layout.
 const flagsAt = 1
@@ -9,21 +9,30 @@ const originAt = 2
 const seqAt = 6
 const numberAt = 12
 
-/** A frame that is encoded already, but for its position. */
+/** Any frame with a position. */
 export class EncodedFrame implements Positionable {
-  /** The whole frame; complete once it was published. */
-  readonly bytes: Buffer
+  readonly #frame: PositionedFrame
+  #bytes: Buffer | undefined
 
   constructor(frame: PositionedFrame) {
-    this.bytes = frameInPlace(encodeHubFrame(frame, headroom), 2)
+    this.#frame = frame
+  }
+
+  place(origin: number, seq: number): void {
+    this.#bytes = frameInPlace(encodeHubFrame({ ...this.#frame, origin, seq }, headroom), 2)
+  }
+
+  /** The whole frame, WebSocket header included, once it has its place. */
+  get bytes(): Buffer {
+    if (!this.#bytes) throw new Error('A frame has no place yet.')
+    return this.#bytes
   }
 
   get length(): number {
     return this.bytes.length
   }
 
-  write(out: Buffer, at: number, origin: number, seq: number): void {
-    place(payloadOf(this.bytes), 0, origin, seq)
+  write(out: Buffer, at: number): void {
     out.set(this.bytes, at)
   }
 }
@@ -34,6 +43,8 @@ export class EncodedFrame implements Positionable {
  */
 export class MessageMaker implements Positionable {
   readonly #head: Buffer
+  #origin = 0
+  #seq = 0
   #number = 0
   #flags = 0
   #payload: Uint8Array = nothing
@@ -66,15 +77,21 @@ export class MessageMaker implements Positionable {
     this.#length = this.#head.length + payload.length
   }
 
+  place(origin: number, seq: number): void {
+    this.#origin = origin
+    this.#seq = seq
+  }
+
   get length(): number {
     return headerLength(this.#length) + this.#length
   }
 
-  write(out: Buffer, start: number, origin: number, seq: number): void {
+  write(out: Buffer, start: number): void {
     const at = writeHeader(out, start, this.#length, 2)
     out.set(this.#head, at)
     out[at + flagsAt] = this.#flags
-    place(out, at, origin, seq)
+    out.writeUInt32BE(this.#origin, at + originAt)
+    out.writeUIntBE(this.#seq, at + seqAt, 6)
     out.writeUInt32BE(this.#number, at + numberAt)
     out.set(this.#payload, at + this.#head.length)
     // What it is a view on shall not live as long as this.
@@ -83,8 +100,3 @@ export class MessageMaker implements Positionable {
 }
 
 const nothing = new Uint8Array()
-
-function place(out: Buffer, at: number, origin: number, seq: number): void {
-  out.writeUInt32BE(origin, at + originAt)
-  out.writeUIntBE(seq, at + seqAt, 6)
-}

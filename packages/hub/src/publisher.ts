@@ -149,8 +149,9 @@ export class Publisher {
     const fast = kind === 'message' && this.#members.isClear(channel)
     const seq = ++this.#seq
     if (!fast) this.#members.expect(channel, seq)
+    frame.place(this.origin, seq)
     const append = this.#next()
-    append.frames.add(this.#laneOf(channel), kind, fast, order, frame, this.origin, seq)
+    append.frames.add(this.#laneOf(channel), kind, fast, order, frame, seq)
     if (sender) append.expect(publication, sender, seq)
     this.#waiting += frame.length
     this.#tick.want()

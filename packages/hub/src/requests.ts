@@ -185,11 +185,9 @@ export class Requests {
     request.released = true
     this.#sayOnAll(request, 'not_needed')
     const { channel, number, requester } = request
-    const encode = (origin: number, seq: number) => {
-      const frame = { type: 'cancel', origin, seq, to: channel, session: requester.id, request: number } as const
-      return frameInPlace(encodeHubFrame(frame, headroom), 2)
-    }
-    this.#publisher.publish({ channel, kind: 'message', encode, sender: requester.id })
+    const cancel = { type: 'cancel', origin: 0, seq: 0, to: channel, session: requester.id, request: number } as const
+    const frame = new EncodedFrame(cancel)
+    this.#publisher.publish({ channel, kind: 'message', frame, order: new SendOrder(), number: 0 })
   }
 
   #sayOnAll(request: Open, verdict: Verdict): void {

@@ -51,8 +51,9 @@ beforeEach(() => {
     metrics: createMetrics(registry),
     publisher: {
       publish(publication: Publication) {
+        publication.frame.place(7, ++seq)
         const bytes = Buffer.alloc(publication.frame.length)
-        publication.frame.write(bytes, 0, 7, ++seq)
+        publication.frame.write(bytes, 0)
         log.push(new WireFrame(bytes))
       },
     },

@@ -30,8 +30,9 @@ const raw = (more?: Partial<SendFrame>) => Buffer.from(encodeClientFrame(frame(m
 /** The message that a publication makes. */
 function made(publication: Publication | undefined) {
   if (!publication) return undefined
+  publication.frame.place(3, 4)
   const out = Buffer.alloc(publication.frame.length)
-  publication.frame.write(out, 0, 3, 4)
+  publication.frame.write(out, 0)
   return { channel: publication.channel, number: publication.number, frame: unwire(out)[0] }
 }
 
