@@ -18,7 +18,7 @@ export interface Resumable {
 }
 
 /**
- * Answers a challenge. A hello has room for 4 KiB: where it would not fit, it first does without the resume, then names
+ * Answers a challenge. A hello has room for 4 KiB: where it would not accept, it first does without the resume, then names
  * only as many groups as fit; the caller joins the others. Throws `bad_token`.
  */
 export async function hello(

@@ -94,7 +94,7 @@ export class Session {
     this.groups = new Groups(settings.groups, this.#calls, this.#positions, isConnected)
     this.requests = new Requests(this.outbound, (frame) => this.link.send(frame), report)
     this.handlers = new Handlers(this.outbound, report)
-    this.records = new Records(this.#calls)
+    this.records = new Records(this.#calls, report)
     this.watches = new Watches(
       (frame) => this.link.send(frame),
       report,
@@ -168,6 +168,9 @@ export class Session {
         break
       case 'part':
         if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.requests.part(frame)
+        break
+      case 'cancel':
+        if (this.#positions.pass(frame.origin, frame.to, frame.seq)) this.handlers.cancel(frame.session, frame.request)
         break
       case 'settled':
         this.requests.settled(frame.request)

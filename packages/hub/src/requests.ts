@@ -20,8 +20,12 @@ export interface Requester {
 interface Open {
   requester: Requester
   number: number
+  /** Where it went. */
+  channel: string
   quorum: number
   answered: number
+  /** Its receivers were told that no more answers are needed. */
+  released: boolean
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
   /** What this hub said of a receiver, while it is on its way through the log. */
@@ -52,13 +56,18 @@ export class Requests {
     this.#metrics = options.metrics
   }
 
-  /** Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. */
-  begin(requester: Requester, number: number, deadlineMs: number, quorum: number): void {
+  /**
+   * Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. `channel` is
+   * where it goes.
+   */
+  begin(requester: Requester, number: number, deadlineMs: number, quorum: number, channel: string): void {
     const request: Open = {
       requester,
       number,
+      channel,
       quorum,
       answered: 0,
+      released: false,
       open: undefined,
       said: new Map(),
       early: { answers: [], gone: [] },
@@ -118,7 +127,7 @@ export class Requests {
 
   cancel(session: string, number: number): void {
     const request = this.#find(session, number)
-    if (request?.open) this.#sayOnAll(request, 'not_needed')
+    if (request?.open) this.#release(request)
   }
 
   /** How many requests are open. */
@@ -154,7 +163,7 @@ export class Requests {
     request.tally[frame.verdict] = (request.tally[frame.verdict] ?? 0) + 1
     this.#metrics.verdicts.inc({ verdict: frame.verdict })
     if (frame.verdict === 'answered') request.answered++
-    if (request.quorum > 0 && request.answered === request.quorum) this.#sayOnAll(request, 'not_needed')
+    if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
@@ -169,6 +178,19 @@ export class Requests {
     request.timer = setTimeout(() => {
       for (const said of [...request.said.values()]) this.#take(request, said)
     }, lastWordMs)
+  }
+
+  /** No more answers are needed: the requester is told of each receiver, and they of it, so that they may stop. */
+  #release(request: Open): void {
+    if (!request.open?.size || request.released) return
+    request.released = true
+    this.#sayOnAll(request, 'not_needed')
+    const { channel, number, requester } = request
+    const encode = (origin: number, seq: number) => {
+      const frame = { type: 'cancel', origin, seq, to: channel, session: requester.id, request: number } as const
+      return frameInPlace(encodeHubFrame(frame, headroom), 2)
+    }
+    this.#publisher.publish({ channel, kind: 'message', encode, sender: requester.id })
   }
 
   #sayOnAll(request: Open, verdict: Verdict): void {

@@ -77,8 +77,6 @@ export const clientControl = {
    */
   watch: z.object({ id, prefix, revision: z.optional(revision), resync: z.optional(z.boolean()) }),
   unwatch: z.object({ id }),
-  /** Flow control: how many frames with a position were consumed. */
-  ack: z.object({ frames: u32 }),
   ping: z.object({ t: z.optional(z.number()) }),
   bye: z.object({ reason: z.optional(text(limits.reasonBytes)) }),
 } as const
@@ -165,6 +163,11 @@ export const hubControl = {
     revision: z.optional(revision),
     digests: z.optional(z.record(z.string(), z.string())),
   }),
+  /**
+   * To whom a request went: the answer is not needed any more of those who have not given it. It has a position on the
+   * request's destination (`to`); `session` and `request` name the request as its message did.
+   */
+  cancel: z.object({ origin: u32, seq: u48, to: z.string(), session, request: u32 }),
 } as const
 
 const carriers = { client: ['put', 'patch'], hub: ['records'] } as const
@@ -279,7 +282,7 @@ export interface HubPartFrame extends Omit<VerdictFrame, 'type' | 'verdict' | 'c
 export type ClientFrame = SendFrame | RequestFrame | ReplyFrame | ClientPartFrame | ClientControlFrame
 export type HubFrame = MessageFrame | VerdictFrame | HubPartFrame | HubControlFrame
 /** Frames of the hub that carry a position and are kept in logs. */
-export type PositionedFrame = MessageFrame | VerdictFrame | HubPartFrame
+export type PositionedFrame = MessageFrame | VerdictFrame | HubPartFrame | Extract<HubControlFrame, { type: 'cancel' }>
 
 /** Client frames that are numbered and acknowledged. */
 export const numberedFrames = ['send', 'request', 'reply', 'part'] as const
@@ -303,7 +306,6 @@ export const frameNumbers = {
     list: 25,
     watch: 26,
     unwatch: 27,
-    ack: 28,
     ping: 29,
     bye: 30,
   },
@@ -320,6 +322,7 @@ export const frameNumbers = {
     error: 86,
     ack: 87,
     pong: 88,
+    cancel: 89,
   },
 } as const satisfies {
   client: Record<ClientFrame['type'], number>

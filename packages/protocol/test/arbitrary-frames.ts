@@ -95,7 +95,6 @@ const client: Arbitraries<ClientFrame> = {
   list: fc.record({ id: u32, prefix }),
   watch: fields({ id: u32, prefix }, { revision: u48, resync: fc.boolean() }),
   unwatch: fc.record({ id: u32 }),
-  ack: fc.record({ frames: u32 }),
   ping: fields({}, { t: finite }),
   bye: fields({}, { reason: words }),
 }
@@ -185,6 +184,7 @@ const hub: Arbitraries<HubFrame> = {
     },
   ),
   pong: fields({}, { t: finite, revision: u48, digests: fc.dictionary(fc.stringMatching(/^[0-9]{1,9}$/), words) }),
+  cancel: fc.record({ origin: u32, seq: u48, to: words, session, request: u32 }),
 }
 
 function complete<Frame>(table: Record<string, fc.Arbitrary<object>>): [type: string, frames: fc.Arbitrary<Frame>][] {

@@ -23,7 +23,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
   if (session.isClosed) return
   const channel = picked ? `session/${picked.session}` : frame.to
 
-  context.requests.begin(session, frame.number, deadline, frame.quorum)
+  context.requests.begin(session, frame.number, deadline, frame.quorum, channel)
   try {
     const encode = (origin: number, seq: number) =>
       frameInPlace(encodeHubFrame(messageOf(session, frame, deadline, origin, seq), headroom), 2)
