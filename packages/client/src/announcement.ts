@@ -84,10 +84,12 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     return this.drop('done')
   }
 
-  /** A session began: the record is put again. */
-  up(): void {
-    this.#session++
-    this.#owned = false
+  /** A session began, or goes on. Unless its records were `kept` in it, the record is put again. */
+  up(kept: boolean): void {
+    if (!kept) {
+      this.#session++
+      this.#owned = false
+    }
     this.#refused = undefined
     this.#backoff.reset()
     this.#resume?.()

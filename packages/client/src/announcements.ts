@@ -22,8 +22,9 @@ export class Announcements {
     return announcement
   }
 
-  up(): void {
-    for (const announcement of this.#byKey.values()) announcement.up()
+  /** A session began, or goes on. `kept`: its records were never in doubt. */
+  up(kept: boolean): void {
+    for (const announcement of this.#byKey.values()) announcement.up(kept)
   }
 
   close(error: DamonError): void {

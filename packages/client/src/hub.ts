@@ -75,7 +75,7 @@ export class Hub implements AsyncDisposable {
     this.#listeners = new Listeners((error) => this.#report(error))
     this.#session = new Session(
       {
-        ...{ credential, dial, codec, groups, timeoutMs, lookup },
+        ...{ credential, subject: this.#subject, dial, codec, groups, timeoutMs, lookup },
         version: [name, version].filter(Boolean).join('/').slice(0, 64) || undefined,
         backoff: options.backoff ?? { baseMs: 250, maxMs: 15_000 },
       },

@@ -106,6 +106,12 @@ export class Requests {
     this.#forget(number)?.settle()
   }
 
+  /** Nobody collects the answers of what is open up to this number any more: what is missing cannot be known. */
+  uncollected(upTo: number): void {
+    for (const number of [...this.#open.keys()])
+      if (number <= upTo) this.#lose(number, damonError('disconnected', 'Who collected the answers is gone.'))
+  }
+
   refuse(number: number, error: DamonError): void {
     this.#forget(number)?.fail(error)
   }

@@ -289,15 +289,15 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
       using echo = echoes.expect(session)
       if (!subscriber.complete) throw new BusError('unavailable')
       try {
-        const [what, owner, gen, done, ...rest] = (await commands.run(
+        const [what, owner, gen, done, lost, ...rest] = (await commands.run(
           'take-over',
           [keys.origins, keys.n, keys.session(session), keys.away, keys.suspects, keys.prefix],
           [origin, session, subject, ticket, ...channels],
-        )) as [string, number, number, number, number, string[]]
+        )) as [string, number, number, number, number, number, string[]]
         if (what === 'unknown_session') return { refused: what }
         if (what === 'busy') return { refused: what, owner }
         await echo.of(gen)
-        return { ...joined(rest), done, owner }
+        return { ...joined(rest), done, owner, lost: lost < 0 ? undefined : lost }
       } catch (error) {
         // It may have happened: then it must not stay with a worker that does not know.
         end('release', session, origin, 0).catch(() => undefined)

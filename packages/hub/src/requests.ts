@@ -1,10 +1,9 @@
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { Verdict, VerdictFrame } from '@damon/protocol/frames'
 import type { Member } from './bus.ts'
+import { EncodedFrame } from './message.ts'
 import type { Metrics } from './metrics.ts'
-import type { Publisher } from './publisher.ts'
+import { type Publisher, SendOrder } from './publisher.ts'
 import { WireFrame } from './wire-run.ts'
-import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
 const lastWordMs = 2_000
@@ -186,11 +185,9 @@ export class Requests {
     request.released = true
     this.#sayOnAll(request, 'not_needed')
     const { channel, number, requester } = request
-    const encode = (origin: number, seq: number) => {
-      const frame = { type: 'cancel', origin, seq, to: channel, session: requester.id, request: number } as const
-      return frameInPlace(encodeHubFrame(frame, headroom), 2)
-    }
-    this.#publisher.publish({ channel, kind: 'message', encode, sender: requester.id })
+    const cancel = { type: 'cancel', origin: 0, seq: 0, to: channel, session: requester.id, request: number } as const
+    const frame = new EncodedFrame(cancel)
+    this.#publisher.publish({ channel, kind: 'message', frame, order: new SendOrder(), number: 0 })
   }
 
   #sayOnAll(request: Open, verdict: Verdict): void {
@@ -199,26 +196,24 @@ export class Requests {
 
   #say(request: Open, member: Member, verdict: Verdict): void {
     if (request.said.has(member.session)) return
-    const encode = (origin: number, seq: number) => {
-      const frame: VerdictFrame = {
-        type: 'verdict',
-        again: false,
-        bytes: false,
-        late: false,
-        origin,
-        seq,
-        request: request.number,
-        session: member.session,
-        from: member.subject,
-        verdict,
-        code: '',
-        payload: new Uint8Array(),
-      }
-      return frameInPlace(encodeHubFrame(frame, headroom), 2)
-    }
+    const frame = new EncodedFrame({
+      type: 'verdict',
+      again: false,
+      bytes: false,
+      late: false,
+      origin: 0,
+      seq: 0,
+      number: 0,
+      request: request.number,
+      session: member.session,
+      from: member.subject,
+      verdict,
+      code: '',
+      payload: new Uint8Array(),
+    })
     const channel = `session/${request.requester.id}`
-    const bytes = this.#publisher.publish({ channel, kind: 'answer', encode, sender: channel })
-    request.said.set(member.session, new WireFrame(bytes))
+    this.#publisher.publish({ channel, kind: 'answer', frame, order: new SendOrder(), number: 0 })
+    request.said.set(member.session, new WireFrame(frame.bytes))
   }
 
   #settleIfDone(request: Open): void {

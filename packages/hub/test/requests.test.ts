@@ -51,9 +51,10 @@ beforeEach(() => {
     metrics: createMetrics(registry),
     publisher: {
       publish(publication: Publication) {
-        const bytes = publication.encode(7, ++seq)
+        publication.frame.place(7, ++seq)
+        const bytes = Buffer.alloc(publication.frame.length)
+        publication.frame.write(bytes, 0)
         log.push(new WireFrame(bytes))
-        return bytes
       },
     },
   })
