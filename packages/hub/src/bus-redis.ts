@@ -327,6 +327,9 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
       ]),
     patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value)]),
     drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '']),
+    async revision() {
+      return Number((await redis.get(keys.revision)) ?? 0)
+    },
     async snapshot() {
       const replies = await redis.multi().get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values).exec()
       const [revision, metas, values] = (replies ?? []).map((reply) => reply[1]) as [

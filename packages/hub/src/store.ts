@@ -132,6 +132,8 @@ export interface Store {
     reason: string
     expect?: number | undefined
   }): Promise<Written>
+  /** The count of changes to records. */
+  revision(): Promise<number>
   /** All records at some instant not before the call, and a revision not after it. */
   snapshot(): Promise<{ revision: number; records: StoredRecord[] }>
 

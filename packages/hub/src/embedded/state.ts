@@ -352,6 +352,10 @@ export class EmbeddedState {
     return { revision: this.#remove(record, drop.reason), generation }
   }
 
+  revision(): number {
+    return this.#revision
+  }
+
   snapshot(): { revision: number; records: StoredRecord[] } {
     return { revision: this.#revision, records: [...this.#records.values()].map(plain) }
   }
