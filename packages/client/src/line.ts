@@ -34,7 +34,7 @@ export interface LineSettings {
 /** What a line tells. After `end` it tells nothing more. */
 export interface LineEvents {
   welcome(frame: WelcomeFrame): void
-  /** Everything after the welcome but pongs. What it throws ends the line as garbled. */
+  /** Everything after the welcome. What it throws ends the line as garbled. */
   frame(frame: HubFrame): void
   end(end: LineEnd): void
 }
@@ -141,7 +141,7 @@ export class Line {
       this.#refusal = unaddressed ? refusal(frame) : undefined
       if (frame.type === 'challenge' || frame.type === 'welcome')
         throw damonError('unexpected_frame', `The hub sent a second ${frame.type}.`)
-      if (frame.type !== 'pong') this.#events.frame(frame)
+      this.#events.frame(frame)
     } else if (frame.type === 'challenge' && this.#phase === 'dialled') {
       this.#phase = 'challenged'
       void this.#answer(frame.nonce)

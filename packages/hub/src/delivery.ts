@@ -88,10 +88,6 @@ export class Delivery implements LocalMembers {
     return !this.#channels.get(name)?.expected
   }
 
-  has(name: string): boolean {
-    return this.#channels.has(name)
-  }
-
   /** What this worker dispatched, to its own members: the short way, or the only one left. */
   local(batch: Batch): void {
     const channel = this.#channels.get(batch.channel)

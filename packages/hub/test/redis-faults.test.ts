@@ -6,7 +6,7 @@ import { openRedis, type RedisBackbone } from '../src/bus-redis.ts'
 import type { StoreEvents } from '../src/store.ts'
 import { batchOf } from './frames.ts'
 
-const prefix = 'test:'
+const prefix = '{test:}'
 let server: RedisServer
 let admin: Redis
 let workers: RedisBackbone[]
