@@ -132,6 +132,7 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
         reading.missing.push(...rest)
         return reading
       },
+      heads: (channels) => line.call('heads', channels),
       subscribe: async (channel) => {
         await line.call('subscribe', channel)
       },
