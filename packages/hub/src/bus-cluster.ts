@@ -152,6 +152,7 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
       put: (put) => line.call('put', put),
       patch: (owner, key, value) => line.call('patch', owner, key, value),
       drop: (drop) => line.call('drop', drop),
+      revision: () => line.call('revision'),
       snapshot: () => line.call('snapshot'),
       renew: () => line.call('renew'),
       sweep: async () => void (await line.call('sweep')),

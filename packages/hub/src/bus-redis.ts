@@ -306,15 +306,15 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       using echo = echoes.expect(session)
       if (!subscriber.complete) throw new BusError('unavailable')
       try {
-        const [what, owner, gen, done, ...rest] = (await commands.run(
+        const [what, owner, gen, done, lost, ...rest] = (await commands.run(
           'take-over',
           [keys.origins, keys.n, keys.session(session), keys.away, keys.suspects, keys.prefix],
           [origin, session, subject, ticket, ...channels],
-        )) as [string, number, number, number, number, string[]]
+        )) as [string, number, number, number, number, number, string[]]
         if (what === 'unknown_session') return { refused: what }
         if (what === 'busy') return { refused: what, owner }
         await echo.numbered(gen)
-        return { ...joined(rest), done, owner }
+        return { ...joined(rest), done, owner, lost: lost < 0 ? undefined : lost }
       } catch (error) {
         // It may have happened: then it must not stay with a worker that does not know.
         end('release', session, origin, 0).catch(() => undefined)
@@ -344,6 +344,9 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       ]),
     patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value)]),
     drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '']),
+    async revision() {
+      return Number((await redis.get(keys.revision)) ?? 0)
+    },
     async snapshot() {
       const replies = await redis.multi().get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values).exec()
       const [revision, metas, values] = (replies ?? []).map((reply) => reply[1]) as [

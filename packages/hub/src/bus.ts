@@ -90,10 +90,13 @@ export interface Reading {
 /** Where a bus brings what was appended. `stamp` rises with every append of any origin. */
 export type Arrive = (batch: Batch, stamp: number) => void
 
+/** In a range that is to be read: whatever the origin put on any channel. */
+export const everyChannel = '*'
+
 /** Frames of one origin and destination, by number. */
 export interface Range {
   origin: number
-  /** The channel. */
+  /** The channel, or `everyChannel`. */
   to: string
   from: number
   until: number

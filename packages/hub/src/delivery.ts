@@ -129,10 +129,6 @@ export class Delivery implements LocalMembers {
     return !channel?.expected && !channel?.held
   }
 
-  has(name: string): boolean {
-    return this.#channels.has(name)
-  }
-
   /** What this worker dispatched, to its own members: the short way, or the only one left. */
   local(batch: Batch): void {
     const channel = this.#channels.get(batch.channel)
@@ -355,7 +351,7 @@ export class Delivery implements LocalMembers {
 function late(batch: Batch): Batch {
   const frames = [...framesOf(batch.bytes)].map((bytes) => {
     const { frame } = new WireFrame(bytes)
-    return frameInPlace(encodeHubFrame({ ...frame, late: true }, headroom), 2)
+    return 'late' in frame ? frameInPlace(encodeHubFrame({ ...frame, late: true }, headroom), 2) : bytes
   })
   return { ...batch, bytes: Buffer.concat(frames) }
 }

@@ -61,6 +61,8 @@ export type Taken =
       done: number
       /** The worker that it was on before. */
       owner: number
+      /** The stamp when it was lost, if it was: requests stamped later, up to the one of now, do not concern it. */
+      lost: number | undefined
     })
   | { refused: 'unknown_session' }
   /** Another worker still holds its line, and was asked to release it. */
@@ -130,6 +132,8 @@ export interface Store {
     reason: string
     expect?: number | undefined
   }): Promise<Written>
+  /** The count of changes to records. */
+  revision(): Promise<number>
   /** All records at some instant not before the call, and a revision not after it. */
   snapshot(): Promise<{ revision: number; records: StoredRecord[] }>
 

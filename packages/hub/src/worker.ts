@@ -27,7 +27,7 @@ import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
 import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
-import type { Store, StoreEvents } from './store.ts'
+import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
 
@@ -185,6 +185,12 @@ export async function startWorker(options: {
     const now = performance.now()
     for (const session of sessions) session.check(now, tickMs)
   }, tickMs)
+  const compareRecords = setInterval(() => {
+    store.revision().then(
+      (revision) => replica.compare(revision),
+      () => undefined,
+    )
+  }, sweepMs)
   const lookForGone = setInterval(() => {
     // What a lost word about ended sessions would leave open.
     store.absent(context.requests.awaited()).then(
@@ -212,7 +218,7 @@ export async function startWorker(options: {
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
       for (const session of [...sessions]) session.close('restarting')
-      for (const timer of [checks, lookForGone]) clearInterval(timer)
+      for (const timer of [checks, compareRecords, lookForGone]) clearInterval(timer)
       lease.stop()
       replica.stop()
       departures.stop()

@@ -31,6 +31,7 @@ export interface Calls {
     args: [drop: { owner: string; subject: string; key: string; reason: string; expect?: number | undefined }]
     result: Written
   }
+  revision: { args: []; result: number }
   snapshot: { args: []; result: { revision: number; records: StoredRecord[] } }
   renew: { args: []; result: boolean }
   sweep: { args: []; result: undefined }
