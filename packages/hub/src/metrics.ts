@@ -14,6 +14,8 @@ export interface Metrics {
   refused: Counter<'code'>
   closed: Counter<'reason'>
   gaps: Counter<'where'>
+  /** Holes in what the bus brought: all that were found, and what became of them. */
+  holes: Counter<'result'>
   garbled: Counter
   dropped: Counter
   memoryTight: Gauge
@@ -83,6 +85,12 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'damon_hub_gaps_total',
       help: 'Gaps told to sessions, by where they arose',
       labelNames: ['where'],
+      registers,
+    }),
+    holes: new Counter({
+      name: 'damon_hub_holes_total',
+      help: 'Holes in what the bus brought: found, and then repaired from the log or not',
+      labelNames: ['result'],
       registers,
     }),
     garbled: new Counter({

@@ -101,8 +101,12 @@ export async function startWorker(options: {
       for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
     release: () => undefined,
-    ended: (origin) => built?.delivery.forget(origin),
-    connected: (ok) => lease.connected(ok),
+    ended: (origin) => void built?.delivery.ended(origin),
+    tails: (tails) => built?.delivery.behind(tails),
+    connected: (ok) => {
+      lease.connected(ok)
+      if (ok) built?.delivery.audit()
+    },
     garbled: (error) => garbled('store', error),
     cutOff: fenced,
   })
@@ -111,6 +115,7 @@ export async function startWorker(options: {
     bus,
     metrics,
     faults: {
+      hole: (hole) => log.debug(hole, 'frames of another worker did not arrive: they are read from its log'),
       gap: (gap) => log.warn(gap, 'frames of another worker are missing and cannot be had: their receivers are told'),
       garbled,
     },
@@ -250,6 +255,7 @@ export async function startWorker(options: {
       lease.stop()
       replica.stop()
       departures.stop()
+      delivery.stop()
       await backbone[Symbol.asyncDispose]()
     },
   }
