@@ -1,7 +1,8 @@
 import type { DamonError } from '@damon/protocol/errors'
 import type { ClientFrame, HubControlFrame } from '@damon/protocol/frames'
 import { lastCallId } from './calls.ts'
-import { checkPrefix } from './records.ts'
+import type { RecordContract } from './contract.ts'
+import { type CallOptions, checkPrefix, keyOf, schemaOf } from './records.ts'
 import { Watch } from './watch.ts'
 
 /** The watches of this client, by the id they have on this connection. */
@@ -24,13 +25,19 @@ export class Watches {
     this.#resync = resync
   }
 
-  watch<T>(prefix: string): Watch<T> {
+  watch<T>(records: string | RecordContract, { signal }: CallOptions = {}): Watch<T> {
+    const prefix = keyOf(records)
     checkPrefix(prefix)
+    signal?.throwIfAborted()
     const id = ++this.#lastId
-    const watch = new Watch<T>(prefix, this.#report, () => {
+    const abort = () => watch.close()
+    const dispose = () => {
+      signal?.removeEventListener('abort', abort)
       this.#byId.delete(id)
       this.#send({ type: 'unwatch', id })
-    })
+    }
+    const watch = new Watch<T>(prefix, this.#report, dispose, schemaOf(records))
+    signal?.addEventListener('abort', abort, { once: true })
     this.#byId.set(id, watch as Watch)
     this.#send({ type: 'watch', id, prefix })
     return watch

@@ -14,8 +14,12 @@ export interface Metrics {
   refused: Counter<'code'>
   closed: Counter<'reason'>
   gaps: Counter<'where'>
+  /** Holes in what the bus brought: all that were found, and what became of them. */
+  holes: Counter<'result'>
   garbled: Counter
   dropped: Counter
+  memoryTight: Gauge
+  turnedAway: Counter<'reason'>
   slowSessions: Gauge
   slowTotal: Counter
   openRequests: Gauge
@@ -30,23 +34,28 @@ export interface Metrics {
 /** Registers a worker's metrics. */
 export function createMetrics(registry: Registry): Metrics {
   const registers = [registry]
-  const frames = new Counter({
+  // Counted for every frame: too often for a look-up by labels.
+  const received = noneOf(frameNumbers.client)
+  const sent = noneOf(frameNumbers.hub)
+  new Counter({
     name: 'damon_hub_frames_total',
     help: 'Frames in, control frames out, by type',
     labelNames: ['direction', 'type'],
     registers,
+    collect() {
+      this.reset()
+      for (const [type, count] of Object.entries(received)) this.inc({ direction: 'in', type }, count)
+      for (const [type, count] of Object.entries(sent)) this.inc({ direction: 'out', type }, count)
+    },
   })
-  const children = <Type extends string>(direction: string, types: Record<Type, number>) =>
-    Object.fromEntries(Object.keys(types).map((type) => [type, frames.labels({ direction, type })])) as Record<
-      Type,
-      Counter.Internal
-    >
-  const received = children('in', frameNumbers.client)
-  const sent = children('out', frameNumbers.hub)
   return {
     sessions: new Gauge({ name: 'damon_hub_sessions', help: 'Open sessions', registers }),
-    received: (type) => received[type].inc(),
-    sent: (type) => sent[type].inc(),
+    received: (type) => {
+      received[type]++
+    },
+    sent: (type) => {
+      sent[type]++
+    },
     delivered: new Counter({ name: 'damon_hub_delivered_total', help: 'Messages given to sessions', registers }),
     appends: new Counter({
       name: 'damon_hub_appends_total',
@@ -78,6 +87,12 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['where'],
       registers,
     }),
+    holes: new Counter({
+      name: 'damon_hub_holes_total',
+      help: 'Holes in what the bus brought: found, and then repaired from the log or not',
+      labelNames: ['result'],
+      registers,
+    }),
     garbled: new Counter({
       name: 'damon_hub_garbled_total',
       help: 'Things that the bus or the store brought and that cannot be read',
@@ -86,6 +101,17 @@ export function createMetrics(registry: Registry): Metrics {
     dropped: new Counter({
       name: 'damon_hub_dropped_total',
       help: 'Messages dropped because a session did not take them',
+      registers,
+    }),
+    memoryTight: new Gauge({
+      name: 'damon_hub_memory_tight',
+      help: 'Workers that have no memory for more sessions',
+      registers,
+    }),
+    turnedAway: new Counter({
+      name: 'damon_hub_turned_away_total',
+      help: 'Connections that were refused before they were sessions: too many of their address, or no memory',
+      labelNames: ['reason'],
       registers,
     }),
     slowSessions: new Gauge({
@@ -124,4 +150,8 @@ export function createMetrics(registry: Registry): Metrics {
     }),
     storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),
   }
+}
+
+function noneOf<Type extends string>(types: Record<Type, number>): Record<Type, number> {
+  return Object.fromEntries(Object.keys(types).map((type) => [type, 0])) as Record<Type, number>
 }

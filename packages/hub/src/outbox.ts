@@ -105,6 +105,8 @@ export class Outbox {
   }
 
   flush(): void {
+    if (this.#run === undefined) return
+    this.#owner.writes()
     const run = this.#run
     if (run === undefined) return
     // The usual case is one run, which this socket shares with all that got the same.
@@ -157,6 +159,8 @@ export class Outbox {
 
 /** Whose outbox it is. */
 export interface OutboxOwner {
+  /** Something is about to be written: what can go along is queued now. */
+  writes(): void
   /** It holds much of what it may hold. */
   slow(): void
   /** It is no longer slow. */

@@ -8,6 +8,9 @@ import type { RecordChange, Store, StoredRecord } from './store.ts'
 /** How long a write waits until this worker's copy has it, ms. */
 const reachMs = 1_000
 
+/** How long a change that the store has may take until it is here, ms. */
+const lateMs = 500
+
 /** A change of the copy, with what was there before; all changes up to `revision` have been told then. */
 export type ReplicaListener = (change: RecordChange, before: StoredRecord | undefined, revision: number) => void
 
@@ -112,12 +115,20 @@ export class Replica {
     this.#apply(change, revision)
   }
 
-  /** Resolves when this copy has the revision, or a second later: then the store has it and this copy will. */
-  async reached(revision: number): Promise<void> {
+  /** What the store counts now. A copy that does not get there soon has missed the latest changes, where no hole shows. */
+  async compare(revision: number): Promise<void> {
+    await this.reached(revision, lateMs)
+    if (!this.#store || this.#behind || revision <= this.#revision) return
+    this.#log.warn({ have: this.#revision, store: revision }, 'the latest changes of records were missed')
+    this.#fallBehind([])
+  }
+
+  /** Resolves when this copy has the revision, or after that time: then the store has it and this copy will. */
+  async reached(revision: number, ms = reachMs): Promise<void> {
     if (revision <= this.#revision) return
     const { promise, resolve } = Promise.withResolvers<void>()
     const waiter = { revision, resolve }
-    const timer = setTimeout(resolve, reachMs)
+    const timer = setTimeout(resolve, ms)
     this.#waiters.add(waiter)
     await promise
     clearTimeout(timer)

@@ -8,19 +8,20 @@ import { limits } from '@damon/protocol/limits'
 import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
+import { sendAgain } from './handlers/send.ts'
 import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
 import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
 import { Intake, type IntakeOwner } from './intake.ts'
 import { Liveness } from './liveness.ts'
-import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
 import { Outbox, type OutboxOwner } from './outbox.ts'
-import type { Sender } from './publisher.ts'
+import { type Sender, SendOrder } from './publisher.ts'
 import { Receipts } from './receipts.ts'
 import type { Requester } from './requests.ts'
 import type { SlowReceiver } from './restraint.ts'
+import { Routes } from './routes.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
 import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
@@ -69,7 +70,8 @@ export class Session
   #early: (() => void)[] | undefined = []
   #groups: Set<string> | undefined
   #leases: Set<string> | undefined
-  #makers: Map<string, MessageMaker> | undefined
+  #order: SendOrder | undefined
+  #routes: Routes | undefined
   #nonce: string | undefined = randomBytes(32).toString('base64url')
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
@@ -123,10 +125,16 @@ export class Session
     return this.#leases
   }
 
-  /** Makers of its messages, by address and event. */
-  get makers(): Map<string, MessageMaker> {
-    this.#makers ??= new Map()
-    return this.#makers
+  /** Of its frames on their way to the bus. */
+  get order(): SendOrder {
+    this.#order ??= new SendOrder()
+    return this.#order
+  }
+
+  /** Where it sent to since it said last who it is. */
+  get routes(): Routes {
+    this.#routes ??= new Routes(this)
+    return this.#routes
   }
 
   /** For the proof of this connection, once: empty afterwards. */
@@ -161,6 +169,7 @@ export class Session
     this.intake.allow(rates.join(identified))
     if (this.#identified) rates.leave(this.#identified)
     this.#identified = identified
+    this.#routes = undefined
   }
 
   /** Everything is in place: from now on it is sent what it is in for, beginning with what came meanwhile. */
@@ -240,8 +249,8 @@ export class Session
     this.send({ type: 'settled', request, tally })
   }
 
-  acknowledge(number: number, origin: number, seq: number): void {
-    this.#receipts.confirm(number, origin, seq)
+  acknowledge(number: number, origin: number, seq: number, patient: boolean): void {
+    this.#receipts.confirm(number, origin, seq, patient)
   }
 
   refuse(number: number, error: unknown): void {
@@ -362,6 +371,10 @@ export class Session
     this.#makeRoom()
   }
 
+  writes(): void {
+    this.#receipts.flush()
+  }
+
   overflow(): void {
     this.close('slow_consumer')
   }
@@ -385,6 +398,17 @@ export class Session
     if (this.#closed) return
     if (!this.#identified && data.length > limits.helloBytes) {
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
+      return
+    }
+    // Where a frame says nothing new but its payload, it need not be read.
+    if (
+      isBinary &&
+      this.#routes &&
+      this.#inbox.free &&
+      this.codec === 'binary' &&
+      sendAgain(this, data, this.#context)
+    ) {
+      this.#context.metrics.received('send')
       return
     }
     let frame: ClientFrame

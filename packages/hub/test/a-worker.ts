@@ -80,6 +80,7 @@ export function aWorker(): AWorker {
     put: async () => ({ revision: 1, generation: 1 }),
     patch: async () => ({ refused: 'not_found' }),
     drop: async () => ({ refused: 'not_found' }),
+    revision: async () => 0,
     snapshot: async () => ({ revision: 0, records: [] }),
     renew: async () => true,
     sweep: async () => undefined,
@@ -94,7 +95,7 @@ export function aWorker(): AWorker {
       }
     },
   })
-  const faults = { gap: () => undefined, garbled: () => undefined }
+  const faults = { hole: () => undefined, gap: () => undefined, garbled: () => undefined }
   const delivery = new Delivery({ bus, metrics, faults })
   const tick = new Tick()
   const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced: () => undefined })

@@ -23,6 +23,8 @@ class SlowSocket extends Duplex {
 let socket: SlowSocket
 let told: string[]
 let outbox: Outbox
+/** What goes along. */
+let writes: () => void
 
 function open(limit: OutboxLimit): void {
   // One of an earlier test may still have something to say.
@@ -34,6 +36,7 @@ function open(limit: OutboxLimit): void {
     flusher: new Flusher(new Tick()),
     limit,
     owner: {
+      writes: () => writes(),
       slow: () => void own.push('slow'),
       caughtUp: () => void own.push('caught up'),
       drained: () => void own.push('drained'),
@@ -44,6 +47,7 @@ function open(limit: OutboxLimit): void {
 const bytes = (length: number) => Buffer.alloc(length, 'x')
 
 beforeEach(() => {
+  writes = () => undefined
   open({ bytes: 100, frames: 1_000 })
 })
 
@@ -53,6 +57,13 @@ it('writes once per tick, whatever the order and kind of frames', async () => {
   outbox.offer(Buffer.from('c'), 1)
   await turn()
   expect(socket.writes.map(String)).toEqual(['abc'])
+})
+
+it('takes along what is added when it is about to write', async () => {
+  writes = () => outbox.push(Buffer.from('z'))
+  outbox.offer(Buffer.from('a'), 1)
+  await turn()
+  expect(socket.writes.map(String)).toEqual(['az'])
 })
 
 it('refuses beyond its limit until half of it is gone, and says once that it takes frames again', async () => {

@@ -3,7 +3,7 @@
  */
 export const limits = {
   /** The first frame of a connection. */
-  helloBytes: 4 * 1024,
+  helloBytes: 16 * 1024,
   /** Time from the upgrade to a complete hello. */
   helloMs: 5_000,
   /** Any later frame, header and payload. */
@@ -14,6 +14,8 @@ export const limits = {
   fragments: 64,
   /** Chunks that ws keeps of one message. */
   bufferedChunks: 256,
+  /** Positions in one hello; what a resume does not name counts as never seen. */
+  positions: 512,
   /** Groups of one session. */
   groups: 64,
   /** Watches of one session. */

@@ -41,7 +41,7 @@ local function lost(session)
   end
   gone[#gone + 1] = session
   if ticket == '' then return close(session) end
-  redis.call('HSET', session_key(session), 'stage', 'lost')
+  redis.call('HSET', session_key(session), 'stage', 'lost', 'lost', redis.call('GET', prefix .. 'n') or '0')
   redis.call('ZADD', KEYS[3], now + resume_ms, session)
 end
 

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import { decodeBatch } from '../batch.ts'
-import type { Logged, Range, Reading } from '../bus.ts'
+import { everyChannel, type Logged, type Range, type Reading } from '../bus.ts'
 import { open } from '../seal.ts'
 import type { RedisKeys } from './keys.ts'
 
@@ -114,7 +114,8 @@ export class LogReader {
       const { range, found, full } = want
       const { from, until } = range
       // What the log holds of a channel follows its first batch without a hole.
-      const end = Math.min(until, found[0] ? found[0].batch.prev : heads[i] || floor)
+      const head = found[0] ? found[0].batch.prev : heads[i] || floor
+      const end = Math.min(until, range.to === everyChannel ? trimmed : head)
       if (known === null) want.missing = range
       else if (full) want.missing = { ...range, from: Math.max(from, (found.at(-1)?.batch.last ?? 0) + 1) }
       else if (trimmed >= from && end >= from) want.missing = { ...range, until: end }
@@ -132,7 +133,7 @@ function take(stamp: number, batches: Buffer, wants: Want[]): void {
     let batch: Logged['batch'] | undefined
     for (const want of wants) {
       const { range, found, room } = want
-      if (range.to !== channel || want.full) continue
+      if ((range.to !== channel && range.to !== everyChannel) || want.full) continue
       batch ??= decodeBatch(channel, open(batches.subarray(start, end)))
       if (batch.last < range.from || batch.first > range.until) continue
       room.left -= batch.bytes.length

@@ -3,7 +3,8 @@
 -- ARGV: origin, session, subject, ticket, the channels
 local prefix, session = KEYS[6], ARGV[2]
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return redis.error_reply('FENCED this origin has ended') end
-local owner, subject, ticket, stage, done = unpack(redis.call('HMGET', KEYS[3], 'origin', 'subject', 'ticket', 'stage', 'done'))
+local owner, subject, ticket, stage, done, lost =
+  unpack(redis.call('HMGET', KEYS[3], 'origin', 'subject', 'ticket', 'stage', 'done', 'lost'))
 if not owner or ticket == '' or ticket ~= ARGV[4] or subject ~= ARGV[3] then return { 'unknown_session' } end
 if stage == 'live' then
   redis.call(publish, prefix .. 'worker:' .. owner, 'release ' .. session)
@@ -12,6 +13,7 @@ end
 redis.call('SREM', prefix .. 'sessions:' .. owner, session)
 redis.call('SADD', prefix .. 'sessions:' .. ARGV[1], session)
 redis.call('HSET', KEYS[3], 'origin', ARGV[1], 'stage', 'live')
+redis.call('HDEL', KEYS[3], 'lost')
 redis.call('ZREM', KEYS[4], session)
 leave_all(prefix, session)
 local channels = { unpack(ARGV, 5) }
@@ -26,4 +28,5 @@ end
 local gen = redis.call('HINCRBY', KEYS[3], 'gen', 1)
 redis.call(publish, prefix .. 'worker:' .. ARGV[1], 'echo ' .. session .. ' ' .. gen)
 channels[#channels + 1] = 'session/' .. session
-return { 'ok', tonumber(owner), gen, tonumber(done or '0'), tonumber(redis.call('GET', KEYS[2]) or '0'), heads(prefix, channels) }
+local n = tonumber(redis.call('GET', KEYS[2]) or '0')
+return { 'ok', tonumber(owner), gen, tonumber(done or '0'), lost and tonumber(lost) or -1, n, heads(prefix, channels) }
