@@ -61,7 +61,7 @@ export async function startWorker(options: {
   reachable: (ok: boolean) => void
   fenced: () => void
 }): Promise<Worker> {
-  const { config, log, registry, fenced } = options
+  const { config, log, registry } = options
   const metrics = createMetrics(registry)
   const identity = await Identity.load({
     root: config.HUB_ROOT_KEY,
@@ -73,7 +73,7 @@ export async function startWorker(options: {
   const replica = new Replica({ log, metrics })
   const lease = new Lease({
     log,
-    fenced,
+    fenced: () => fenced(),
     changed: (reachable) => {
       metrics.storeReachable.set(reachable ? 1 : 0)
       if (reachable) replica.resync()
@@ -84,9 +84,24 @@ export async function startWorker(options: {
     metrics.garbled.inc()
     log.error({ err: error, channel }, 'what the bus brought cannot be read')
   }
+  let ending = false
+  /** Taken for dead, or the store was emptied: then what it must not lose is written back first. */
+  const fenced = () => {
+    if (ending) return
+    ending = true
+    const kept = replica.list('').filter(({ leased }) => !leased)
+    const restored = (backbone?.store.restore(kept, replica.revision) ?? Promise.resolve(0)).then(
+      (count) => {
+        if (count > 0) log.warn({ count }, 'the store was emptied: kept records were written back')
+      },
+      (error) => log.error({ err: error }, 'kept records could not be written back'),
+    )
+    restored.then(options.fenced)
+  }
+  let backbone: Awaited<ReturnType<typeof openBackbone>> | undefined
   // What the store tells before everything is built concerns nobody.
   let built: { delivery: Delivery; publisher: Publisher; requests: Requests } | undefined
-  const backbone = await openBackbone(options, (batch, stamp) => built?.delivery.arrive(batch, stamp), {
+  backbone = await openBackbone(options, (batch, stamp) => built?.delivery.arrive(batch, stamp), {
     change: (change) => replica.take(change),
     gone: (sessions) => built?.requests.gone(sessions),
     over: (sessions) => {
@@ -100,7 +115,7 @@ export async function startWorker(options: {
       if (ok) built?.delivery.audit()
     },
     garbled: (error) => garbled('store', error),
-    cutOff: fenced,
+    cutOff: options.fenced,
   })
   const { bus, store } = backbone
   const delivery = new Delivery({
@@ -223,7 +238,7 @@ export async function startWorker(options: {
       replica.stop()
       departures.stop()
       delivery.stop()
-      await backbone[Symbol.asyncDispose]()
+      await backbone?.[Symbol.asyncDispose]()
     },
   }
 }
