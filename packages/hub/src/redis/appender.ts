@@ -2,7 +2,7 @@ import { limits } from '@damon/protocol/limits'
 import { delay } from '@damon/runtime/retry'
 import { encodeBatch } from '../batch.ts'
 import { type Batch, BusError, type Member } from '../bus.ts'
-import { seal } from '../seal.ts'
+import { sealBytes, sealInPlace } from '../seal.ts'
 import { logBytes } from '../store.ts'
 import type { ScriptedRedis } from './client.ts'
 import type { RedisKeys } from './keys.ts'
@@ -75,7 +75,7 @@ export class Appender {
     const began = performance.now()
     if (batches.length > 0) this.#bounds.add(highest, bytes, began)
     const args: Arguments = [this.#origin, highest, this.due, batches.length]
-    for (const batch of batches) args.push(batch.channel, batch.last, seal(encodeBatch(batch)))
+    for (const batch of batches) args.push(batch.channel, batch.last, sealInPlace(encodeBatch(batch, sealBytes)))
     args.push(this.#keys.batches(''))
     const until = Math.min(began, this.#downSince ?? began) + limits.appendMs
     for (;;) {
