@@ -98,6 +98,7 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
     socket.once('error', reject)
     socket.once('close', () => reject(new Error('The primary did not admit this worker.')))
     receive<PrimaryMessage>(socket, {
+      appended: (id) => line.settle(id, [], undefined),
       batch: (channel, bytes, stamp) => arrive(decodeBatch(channel, bytes), stamp),
       value: (message) => {
         if (message.kind === 'result') line.settle(message.id, message.value, message.error)
@@ -159,6 +160,8 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
       drop: (drop) => line.call('drop', drop),
       revision: () => line.call('revision'),
       snapshot: () => line.call('snapshot'),
+      // It never is: the primary's disk has what is kept.
+      restore: async () => 0,
       renew: () => line.call('renew'),
       sweep: async () => void (await line.call('sweep')),
     },

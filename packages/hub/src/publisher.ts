@@ -8,6 +8,9 @@ import type { Tick } from './tick.ts'
 /** Beyond these an append is cut: a script takes only so many arguments. */
 const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
 
+/** So much may wait for the bus before those who bring more are no longer read; until half of it is gone, bytes. */
+const brakeBytes = 2 * 1024 * 1024
+
 /** Channels whose last number is remembered; one that was long unused is forgotten for another. */
 const rememberedLanes = 65_536
 
@@ -19,13 +22,20 @@ export interface Sender {
   /** All that it sent up to this number is in the log, or was refused. `patient`: it is nothing that somebody waits for. */
   acknowledge(number: number, origin: number, seq: number, patient: boolean): void
   refuse(number: number, error: unknown): void
+  /** It brings more than the bus takes and MUST wait until released. */
+  brake(): void
+  release(): void
 }
 
 /** A frame on its way to the bus, without the position, which the publisher gives. */
 export interface Publication {
   channel: string
-  /** Messages take the short way to this worker's own members; requests and answers go around by the bus. */
   kind: BatchKind
+  /**
+   * It MUST reach all in the order of the log, and so this worker's own members by the bus too. All else takes the short way to
+   * them: what this worker itself says next is in that order anyway.
+   */
+  around?: true
   frame: Positionable
   /** In whose order it stands. */
   order: SendOrder
@@ -122,6 +132,7 @@ export class Publisher {
   /** The highest number of a channel that was forgotten. */
   #floor = 0
   readonly #forgotten: string[] = []
+  readonly #braked = new Set<Sender>()
   #underWay = false
   #seq = 0
   #waiting = 0
@@ -150,9 +161,9 @@ export class Publisher {
    * @throws DamonError `unavailable` when too much waits for the bus already
    */
   publish(publication: Publication): void {
-    const { channel, kind, frame, order, sender } = publication
+    const { channel, kind, frame, order, sender, around } = publication
     if (sender && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
-    const fast = kind === 'message' && this.#members.isClear(channel)
+    const fast = !around && this.#members.isClear(channel)
     const seq = ++this.#seq
     if (!fast) this.#members.expect(channel, seq)
     frame.place(this.origin, seq)
@@ -161,6 +172,10 @@ export class Publisher {
     if (sender) append.expect(publication, sender, seq)
     this.#waiting += frame.length
     this.#tick.want()
+    if (sender && this.#waiting > brakeBytes && !this.#braked.has(sender)) {
+      this.#braked.add(sender)
+      sender.brake()
+    }
   }
 
   /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
@@ -238,6 +253,7 @@ export class Publisher {
         append.freezes.forEach(({ resolve }, i) => {
           resolve(frozen[i] ?? [])
         })
+        this.#releaseBraked()
       },
       (cause) => {
         this.#underWay = false
@@ -250,9 +266,17 @@ export class Publisher {
           this.#waiting -= waiting.frames.bytes
           this.#refuse(waiting, waiting.frames.close(this.origin), error)
         }
+        this.#releaseBraked()
         if (error.code === 'fenced') this.#fenced()
       },
     )
+  }
+
+  #releaseBraked(): void {
+    if (this.#braked.size === 0 || this.#waiting > brakeBytes / 2) return
+    const braked = [...this.#braked]
+    this.#braked.clear()
+    for (const sender of braked) sender.release()
   }
 
   /** Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests. */

@@ -11,6 +11,8 @@ import { type ManualBus, manualBus, turn } from './manual-bus.ts'
 
 let bus: ManualBus
 let told: string[]
+/** Who waits for the bus. */
+let braked: string[]
 let local: string[]
 let fenced: number
 let clear: boolean
@@ -21,12 +23,15 @@ const sender = (name: string): Sender => ({
   acknowledge: (number, origin, seq, patient) =>
     void told.push(`${name} ${patient ? 'patient ' : ''}ack ${number} at ${origin}/${seq}`),
   refuse: (number, error) => void told.push(`${name} refused ${number} ${(error as { code: string }).code}`),
+  brake: () => void braked.push(name),
+  release: () => void braked.splice(braked.indexOf(name), 1),
 })
 const a = sender('a')
 
 beforeEach(() => {
   bus = manualBus(7)
   told = []
+  braked = []
   local = []
   fenced = 0
   clear = true
@@ -47,13 +52,27 @@ beforeEach(() => {
 
 function publish(
   channel: string,
-  more: { size?: number; kind?: BatchKind; sender?: string; receipt?: { to: Sender; number: number } } = {},
+  more: {
+    size?: number
+    kind?: BatchKind
+    around?: boolean
+    sender?: string
+    receipt?: { to: Sender; number: number }
+  } = {},
 ): Buffer {
-  const { size = 0, kind = 'message', sender = 's', receipt } = more
+  const { size = 0, kind = 'message', around = kind === 'request', sender = 's', receipt } = more
   const frame = new EncodedFrame(messageFrame({ payload: new Uint8Array(size) }))
   const order = orders.get(sender) ?? new SendOrder()
   orders.set(sender, order)
-  publisher.publish({ channel, kind, frame, order, sender: receipt?.to, number: receipt?.number ?? 0 })
+  publisher.publish({
+    channel,
+    kind,
+    ...(around && { around }),
+    frame,
+    order,
+    sender: receipt?.to,
+    number: receipt?.number ?? 0,
+  })
   return frame.bytes
 }
 const appended = (index: number) =>
@@ -234,6 +253,29 @@ describe('a receipt', () => {
   })
 })
 
+describe('a sender that brings more than the bus takes', () => {
+  const send = (to: Sender, number: number) =>
+    publish('all', { receipt: { to, number }, size: 512 * 1024, sender: String(number) })
+
+  it.each(['confirm', 'fail'] as const)('waits until the bus has caught up (%s)', async (outcome) => {
+    const b = sender('b')
+    for (let number = 1; number <= 3; number++) send(a, number)
+    expect(braked).toEqual([])
+    for (let number = 4; number <= 6; number++) send(a, number)
+    send(b, 7)
+    expect(braked).toEqual(['a', 'b'])
+    await turn()
+    bus.appends[0]?.confirm()
+    await turn()
+    expect([braked, publisher.waiting > 0]).toEqual([['a', 'b'], true])
+    bus.appends[1]?.[outcome]()
+    await turn()
+    if (outcome === 'confirm') bus.appends[2]?.confirm()
+    await turn()
+    expect(braked).toEqual([])
+  })
+})
+
 describe("this worker's members", () => {
   it('get messages with the tick, but not while one for them is on its way by the bus', async () => {
     publish('group/a')
@@ -242,6 +284,13 @@ describe("this worker's members", () => {
     publish('group/a')
     await turn()
     expect(local).toEqual(['group/a expects 2', 'group/a expects 3', 'group/a message 7/1'])
+  })
+
+  it('get answers with the tick too, but not what must come in the order of the log', async () => {
+    publish('session/a', { kind: 'answer' })
+    publish('session/b', { kind: 'answer', around: true })
+    await turn()
+    expect(local).toEqual(['session/b expects 2', 'session/a answer 7/1'])
   })
 
   it('get what the bus did not take after all, but for requests', async () => {
