@@ -18,6 +18,7 @@ import { Rates } from './rates.ts'
 import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
 import { Requests } from './requests.ts'
+import { rescue } from './rescue.ts'
 import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
@@ -64,7 +65,7 @@ export class App {
     const replica = new Replica({ log, metrics })
     const lease = new Lease({
       log,
-      fenced: options.fenced,
+      fenced: () => fenced(),
       changed: (reachable) => {
         metrics.storeReachable.set(reachable ? 1 : 0)
         if (reachable) replica.resync()
@@ -75,8 +76,16 @@ export class App {
       metrics.garbled.inc()
       log.error({ err: error, channel }, 'what the bus brought cannot be read')
     }
+    let ending = false
+    const fenced = () => {
+      if (ending) return
+      ending = true
+      // What it alone may still have is brought to safety first.
+      if (built) rescue(replica, built.store, log).then(options.fenced)
+      else options.fenced()
+    }
     // What the store tells before everything is built concerns nobody.
-    let built: { delivery: Delivery; publisher: Publisher; requests: Requests } | undefined
+    let built: { delivery: Delivery; publisher: Publisher; requests: Requests; store: Store } | undefined
     const backbone = await options.open((batch, stamp) => built?.delivery.arrive(batch, stamp), {
       change: (change) => replica.take(change),
       gone: (sessions) => built?.requests.gone(sessions),
@@ -104,9 +113,9 @@ export class App {
       },
     })
     const tick = new Tick()
-    const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced: options.fenced })
+    const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
     const requests = new Requests({ publisher, metrics })
-    built = { delivery, publisher, requests }
+    built = { delivery, publisher, requests, store }
     await lease.start(store)
     await replica.start(store)
     const context: Context = {
