@@ -70,6 +70,8 @@ class Append {
   readonly frames: Grouping
   readonly #receipts: Receipt[] = []
   readonly freezes: Freeze[] = []
+  /** Who wants to know that it is over. */
+  readonly over = Promise.withResolvers<void>()
 
   constructor(ranks: Ranks) {
     this.frames = new Grouping(ranks)
@@ -116,7 +118,7 @@ export class Publisher {
   readonly #ranks = new Ranks()
   /** What waits for an append, the first to go first. */
   readonly #appends: Append[] = []
-  #underWay = false
+  #underWay: Append | undefined
   #seq = 0
   #waiting = 0
 
@@ -166,6 +168,16 @@ export class Publisher {
     return promise
   }
 
+  /** The latest number that was given. */
+  get seq(): number {
+    return this.#seq
+  }
+
+  /** Resolves when what was published so far is in the log, or was refused. */
+  async confirmed(): Promise<void> {
+    await (this.#appends.at(-1) ?? this.#underWay)?.over.promise
+  }
+
   /** Nobody will be sent to on this channel again. */
   forget(channel: string): void {
     this.#lanes.delete(channel)
@@ -204,7 +216,8 @@ export class Publisher {
     for (const batch of this.#ranks.takeFresh(this.origin)) this.#members.local(batch)
     if (this.#underWay) return
     const append = this.#appends.shift()
-    if (append && !append.isEmpty) this.#send(append)
+    if (append?.isEmpty) append.over.resolve()
+    else if (append) this.#send(append)
   }
 
   #send(append: Append): void {
@@ -212,10 +225,10 @@ export class Publisher {
     const batches = append.frames.close(this.origin)
     const channels = append.freezes.map(({ channel }) => channel)
     const began = performance.now()
-    this.#underWay = true
+    this.#underWay = append
     this.#bus.append(batches, channels).then(
       (frozen) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         if (this.#appends.length > 0) this.#tick.want()
         this.#metrics.appends.inc({ result: 'confirmed' })
@@ -225,9 +238,10 @@ export class Publisher {
         append.freezes.forEach(({ resolve }, i) => {
           resolve(frozen[i] ?? [])
         })
+        append.over.resolve()
       },
       (cause) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
         this.#metrics.appends.inc({ result: error.code })
@@ -251,5 +265,6 @@ export class Publisher {
     const error = damonError('unavailable', undefined, { cause })
     for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)
     for (const { reject } of append.freezes) reject(error)
+    append.over.resolve()
   }
 }

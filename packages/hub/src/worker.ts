@@ -26,6 +26,7 @@ import { Replica } from './replica.ts'
 import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
 import { Restraint } from './restraint.ts'
+import { Roster } from './roster.ts'
 import { Session } from './session.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
@@ -85,14 +86,14 @@ export async function startWorker(options: {
     log.error({ err: error, channel }, 'what the bus brought cannot be read')
   }
   // What the store tells before everything is built concerns nobody.
-  let built: { delivery: Delivery; publisher: Publisher; requests: Requests } | undefined
+  let built: { delivery: Delivery; publisher: Publisher; requests: Requests; roster: Roster } | undefined
   const backbone = await openBackbone(options, (batch, stamp) => built?.delivery.arrive(batch, stamp), {
     change: (change) => replica.take(change),
     gone: (sessions) => built?.requests.gone(sessions),
     over: (sessions) => {
       for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
-    release: () => undefined,
+    release: (session) => built?.roster.release(session),
     ended: (origin) => built?.delivery.forget(origin),
     connected: (ok) => lease.connected(ok),
     garbled: (error) => garbled('store', error),
@@ -110,8 +111,9 @@ export async function startWorker(options: {
   const tick = new Tick()
   const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
   const requests = new Requests({ publisher, metrics })
-  const departures = new Departures(store, log)
-  built = { delivery, publisher, requests }
+  const departures = new Departures({ store, publisher, log })
+  const roster = new Roster(departures, store)
+  built = { delivery, publisher, requests, roster }
   await lease.start(store)
   await replica.start(store)
 
@@ -119,12 +121,15 @@ export async function startWorker(options: {
     log,
     metrics,
     identity,
+    bus,
     store,
     publisher,
     delivery,
     replica,
     watches: new Watches(replica),
     requests,
+    roster,
+    departures,
     flusher: new Flusher(tick),
     acks: new Acks(),
     turns: new Turns(tick),
@@ -158,7 +163,7 @@ export async function startWorker(options: {
     metrics.sessions.set(sessions.size)
     if (!session.registered) return
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
-    departures.add(session.id, session.departure)
+    roster.end(session)
   }
   const { tls, plain } = createListeners({
     cert: config.HUB_TLS_CERT,
@@ -213,6 +218,7 @@ export async function startWorker(options: {
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
       for (const session of [...sessions]) session.close('restarting')
+      await Promise.race([departures.allSettled(), delay(lastAppendMs)])
       for (const timer of [checks, compareRecords, lookForGone]) clearInterval(timer)
       lease.stop()
       replica.stop()
