@@ -98,6 +98,7 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
     socket.once('error', reject)
     socket.once('close', () => reject(new Error('The primary did not admit this worker.')))
     receive<PrimaryMessage>(socket, {
+      appended: (id) => line.settle(id, [], undefined),
       batch: (channel, bytes, stamp) => arrive(decodeBatch(channel, bytes), stamp),
       value: (message) => {
         if (message.kind === 'result') line.settle(message.id, message.value, message.error)
@@ -137,6 +138,7 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
         reading.missing.push(...rest)
         return reading
       },
+      heads: (channels) => line.call('heads', channels),
       subscribe: async (channel) => {
         await line.call('subscribe', channel)
       },

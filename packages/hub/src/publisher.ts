@@ -8,14 +8,23 @@ import type { Tick } from './tick.ts'
 /** Beyond these an append is cut: a script takes only so many arguments. */
 const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
 
-/** Channels whose last number is remembered; of one that was long unused a hole would not be noticed once. */
+/** So much may wait for the bus before those who bring more are no longer read; until half of it is gone, bytes. */
+const brakeBytes = 2 * 1024 * 1024
+
+/** Channels whose last number is remembered; one that was long unused is forgotten for another. */
 const rememberedLanes = 65_536
+
+/** Forgotten channels that the bus is told of at a time. */
+const forgottenAtOnce = 256
 
 /** Who is told what became of a numbered frame. */
 export interface Sender {
   /** All that it sent up to this number is in the log, or was refused. `patient`: it is nothing that somebody waits for. */
   acknowledge(number: number, origin: number, seq: number, patient: boolean): void
   refuse(number: number, error: unknown): void
+  /** It brings more than the bus takes and MUST wait until released. */
+  brake(): void
+  release(): void
 }
 
 /** A frame on its way to the bus, without the position, which the publisher gives. */
@@ -118,6 +127,10 @@ export class Publisher {
   readonly #ranks = new Ranks()
   /** What waits for an append, the first to go first. */
   readonly #appends: Append[] = []
+  /** The highest number of a channel that was forgotten. */
+  #floor = 0
+  readonly #forgotten: string[] = []
+  readonly #braked = new Set<Sender>()
   #underWay: Append | undefined
   #seq = 0
   #waiting = 0
@@ -157,6 +170,10 @@ export class Publisher {
     if (sender) append.expect(publication, sender, seq)
     this.#waiting += frame.length
     this.#tick.want()
+    if (sender && this.#waiting > brakeBytes && !this.#braked.has(sender)) {
+      this.#braked.add(sender)
+      sender.brake()
+    }
   }
 
   /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
@@ -196,6 +213,8 @@ export class Publisher {
     if (lane === undefined) {
       if (this.#lanes.size >= rememberedLanes) this.#forgetUnused()
       lane = new Lane(channel)
+      // Of one that was forgotten nobody can say that its last number is lower.
+      lane.head = this.#floor
       this.#lanes.set(channel, lane)
     }
     lane.used = true
@@ -206,7 +225,12 @@ export class Publisher {
   #forgetUnused(): void {
     for (const [channel, lane] of this.#lanes) {
       this.#lanes.delete(channel)
-      if (!lane.used) return
+      if (!lane.used) {
+        this.#floor = Math.max(this.#floor, lane.head)
+        this.#forgotten.push(channel)
+        if (this.#forgotten.length >= forgottenAtOnce) this.#bus.forget(this.#forgotten.splice(0))
+        return
+      }
       lane.used = false
       this.#lanes.set(channel, lane)
     }
@@ -239,6 +263,7 @@ export class Publisher {
           resolve(frozen[i] ?? [])
         })
         append.over.resolve()
+        this.#releaseBraked()
       },
       (cause) => {
         this.#underWay = undefined
@@ -251,9 +276,17 @@ export class Publisher {
           this.#waiting -= waiting.frames.bytes
           this.#refuse(waiting, waiting.frames.close(this.origin), error)
         }
+        this.#releaseBraked()
         if (error.code === 'fenced') this.#fenced()
       },
     )
+  }
+
+  #releaseBraked(): void {
+    if (this.#braked.size === 0 || this.#waiting > brakeBytes / 2) return
+    const braked = [...this.#braked]
+    this.#braked.clear()
+    for (const sender of braked) sender.release()
   }
 
   /** Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests. */

@@ -1,7 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 
-const scripts = ['admit', 'append', 'end', 'forget', 'join', 'open-session', 'renew', 'take-over', 'write'] as const
+const scripts = [
+  'admit',
+  'append',
+  'end',
+  'forget',
+  'heads',
+  'join',
+  'open-session',
+  'renew',
+  'take-over',
+  'write',
+] as const
 
 /** A Lua file of this folder. */
 export type ScriptName = (typeof scripts)[number]
