@@ -48,6 +48,8 @@ export interface Publication {
 export class SendOrder implements Place {
   index = -1
   receipt: Receipt | undefined
+  /** The channel of its latest frame that went around by the bus to members on this worker. */
+  expected: string | undefined
 }
 
 /** The members of channels on this worker, seen from its own frames. */
@@ -165,9 +167,12 @@ export class Publisher {
   publish(publication: Publication): void {
     const { channel, kind, frame, order, sender, around } = publication
     if (sender && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
-    const fast = !around && this.#members.isClear(channel)
+    const fast = !around && this.#members.isClear(channel) && this.#isNextOf(order)
     const seq = ++this.#seq
-    if (!fast) this.#members.expect(channel, seq)
+    if (!fast) {
+      this.#members.expect(channel, seq)
+      if (!this.#members.isClear(channel)) order.expected = channel
+    }
     frame.place(this.origin, seq)
     const append = this.#next()
     append.frames.add(this.#laneOf(channel), kind, fast, order, frame, seq)
@@ -178,6 +183,14 @@ export class Publisher {
       this.#braked.add(sender)
       sender.brake()
     }
+  }
+
+  /** Whether none of the sender's earlier frames is still on its way around, to members that might get this one before. */
+  #isNextOf(order: SendOrder): boolean {
+    if (order.expected === undefined) return true
+    if (!this.#members.isClear(order.expected)) return false
+    order.expected = undefined
+    return true
   }
 
   /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */

@@ -102,9 +102,12 @@ export class Routes {
     return this.#learn(frame).publish(frame.number, flagsOf(frame), frame.payload)
   }
 
-  /** The publication of a checked frame to one member of its address. */
+  /**
+   * The publication of a checked frame to one member of its address. It goes by the log: a member that got it the short way,
+   * from a worker that died before the log had it, would not be the one that gets it when it is repeated.
+   */
   publicationTo(frame: SendFrame, session: string): Publication {
-    return { ...this.publication(frame), channel: `session/${session}` }
+    return { ...this.publication(frame), channel: `session/${session}`, around: true }
   }
 }
 

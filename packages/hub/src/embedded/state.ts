@@ -190,7 +190,7 @@ export class EmbeddedState {
 
   /** What the logs hold of these ranges, in order, up to so many bytes, and where to read on. */
   read(ranges: Range[], bytes: number): { batches: Found[]; missing: Range[]; rest: Range[] } {
-    const found: (Found & { range: Range; last: number })[] = []
+    const found: (Found & { range: Range; first: number; last: number })[] = []
     const missing: Range[] = []
     for (const range of ranges) {
       const kept = this.#logs.get(range.origin)
@@ -201,9 +201,13 @@ export class EmbeddedState {
       const read = kept.log.read(range)
       if (read.missing) missing.push(read.missing)
       const after = read.missing ? { ...range, from: read.missing.until + 1 } : range
-      for (const one of read.batches) found.push({ ...one, range: after, last: one.batch.bytes.readUIntBE(16, 6) })
+      for (const one of read.batches) {
+        const { bytes } = one.batch
+        found.push({ ...one, range: after, first: bytes.readUIntBE(10, 6), last: bytes.readUIntBE(16, 6) })
+      }
     }
-    found.sort((a, b) => a.stamp - b.stamp)
+    // The batches of one append are of one stamp, and in the order of their first numbers.
+    found.sort((a, b) => a.stamp - b.stamp || a.first - b.first)
     let size = 0
     const cut = found.findIndex((one, i) => {
       size += one.batch.bytes.length

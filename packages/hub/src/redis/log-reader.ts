@@ -51,7 +51,7 @@ export class LogReader {
       ),
     )
     return {
-      batches: wants.flatMap(({ found }) => found).sort((a, b) => a.stamp - b.stamp),
+      batches: wants.flatMap(({ found }) => found).sort((a, b) => a.stamp - b.stamp || a.batch.first - b.batch.first),
       missing: wants.flatMap(({ missing }) => missing ?? []),
     }
   }

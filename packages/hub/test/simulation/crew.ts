@@ -16,6 +16,8 @@ export interface Member {
   /** Its sessions that went on, and that began anew. */
   resumed: number
   begun: number
+  /** What came after a later message of the same sender to another destination. */
+  across: { what: string; sent: Sent | undefined }[]
 }
 
 const event = 'note'
@@ -129,10 +131,15 @@ export class Crew {
   }
 }
 
+/** The messages of all, in the order in which they were sent. */
+const all: Sent[] = []
+
 function send(ledger: Ledger, address: string, any: boolean, act: (bytes: Uint8Array) => Promise<void>): void {
   const entry = ledger.send(destinationOf(address, any), performance.now())
   const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setUint32(0, entry.n)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, entry.n)
+  view.setUint32(4, all.push(entry) - 1)
   act(bytes).then(
     () => {
       entry.outcome = 'safe'
@@ -150,7 +157,8 @@ function outcomeOf(error: unknown): Exclude<Sent['outcome'], 'open'> {
 
 function joinCrew(name: string, groups: readonly string[], dial: Dial): Member {
   const ledger = new Ledger(name)
-  const member = { name, ledger, resumed: 0, begun: 0 }
+  const member = { name, ledger, resumed: 0, begun: 0, across: [] as Member['across'] }
+  const latest = new Map<string, number>()
   let downSince: number | undefined = performance.now()
   const hub = new Hub(
     {
@@ -181,9 +189,14 @@ function joinCrew(name: string, groups: readonly string[], dial: Dial): Member {
     },
     dial,
   )
-  hub.receive(event, (value, { from, to, any }) => {
+  hub.receive(event, (value, { from, to, any, late }) => {
     const { byteOffset, byteLength, buffer } = value as Uint8Array
-    const n = new DataView(buffer, byteOffset, byteLength).getUint32(0)
+    const view = new DataView(buffer, byteOffset, byteLength)
+    const [n, count] = [view.getUint32(0), view.getUint32(4)]
+    const before = latest.get(from) ?? 0
+    if (count < before && !late)
+      member.across.push({ what: `${from} ${count} at ${name} came after ${before}`, sent: all[count] })
+    latest.set(from, Math.max(before, count))
     ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now())
   })
   hub.on('gap', ({ to, from, until }) => {

@@ -4,8 +4,8 @@ import { parseCapabilities } from '@damon/trust/capabilities'
 import { readToken } from '@damon/trust/token'
 import { Registry } from 'prom-client'
 import { Addresses } from '../../src/addresses.ts'
-import { App } from '../../src/app.ts'
-import type { Batch } from '../../src/bus.ts'
+import { App, type AppOptions } from '../../src/app.ts'
+import type { Arrive, Batch, Bus } from '../../src/bus.ts'
 import { joinCluster } from '../../src/bus-cluster.ts'
 import { EmbeddedHost } from '../../src/embedded/host.ts'
 import { openKept } from '../../src/embedded/kept.ts'
@@ -35,6 +35,27 @@ export interface Weather {
   busMs: number
   /** That a batch vanishes on its way to a worker, though its line lives. */
   batchLoss: number
+  /** Most that batches come later than what the store says, ms: against the promise of the bus. */
+  batchLag: number
+  /** Whether appends are confirmed before the log has them: against it, too. */
+  hasty: boolean
+  /** Whether holes are left as they are: nothing is read from logs, and nobody is told. */
+  careless: boolean
+}
+
+/** A bus that does not do all that it must. */
+function breaches(bus: Bus, { hasty, careless }: Weather): Partial<Bus> {
+  return {
+    ...(hasty && {
+      append: async (batches, freeze) => {
+        const appended = bus.append(batches, freeze)
+        if (freeze.length > 0) return appended
+        appended.catch(() => undefined)
+        return []
+      },
+    }),
+    ...(careless && { read: async () => ({ batches: [], missing: [] }) }),
+  }
 }
 
 /** One worker of the simulated hub. */
@@ -51,6 +72,19 @@ class Worker {
     this.#bus = new Line(() => random.next() * weather.busMs)
     host.take(this.#bus.far)
     const lost = (batch: Batch) => batch.kind === 'message' && random.next() < weather.batchLoss
+    let latest = 0
+    const lagging = (arrive: Arrive): Arrive => {
+      if (weather.batchLag === 0) return arrive
+      return (batch, stamp) => {
+        latest = Math.max(latest, performance.now() + random.next() * weather.batchLag)
+        setTimeout(() => arrive(batch, stamp), latest - performance.now())
+      }
+    }
+    const open: AppOptions['open'] = async (arrive, events) => {
+      const take = lagging((batch, stamp) => (lost(batch) ? undefined : arrive(batch, stamp)))
+      const backbone = await joinCluster(this.#bus.near, take, events)
+      return { ...backbone, bus: { ...backbone.bus, ...breaches(backbone.bus, weather) } }
+    }
     this.#door = createListeners({
       ...{ cert: '', key: '', frameBytes: 65_536, origins: [] },
       proxies: new Proxies([]),
@@ -63,8 +97,7 @@ class Worker {
       options.died()
     }
     App.start({
-      open: (arrive, events) =>
-        joinCluster(this.#bus.near, (batch, stamp) => (lost(batch) ? undefined : arrive(batch, stamp)), events),
+      open,
       identity,
       settings: { heartbeatMs: 2_000, frameBytes: 65_536, outboxBytes: 262_144, outboxFrames: 4_096 },
       rates: new Map(),

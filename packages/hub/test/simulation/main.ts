@@ -1,13 +1,25 @@
-import { simulate, usual } from './run.ts'
+import { isFlawless, type Scenario, simulate, usual } from './run.ts'
+import { type Rule, rules } from './switches.ts'
 
-const [seed = '1', runs = '1'] = process.argv.slice(2)
-const began = process.hrtime.bigint()
-for (let i = 0; i < Number(runs); i++) {
-  const outcome = await simulate({ ...usual, seed: Number(seed) + i })
-  console.log(
-    JSON.stringify({ seed: Number(seed) + i, ...outcome }, (_, value) =>
-      Array.isArray(value) ? value.slice(0, 5) : value,
-    ),
-  )
+// Many runs by hand: seed, runs, and what is unusual as JSON; RULE switches one off.
+const [seed = '1', runs = '1', unusual = '{}'] = process.argv.slice(2)
+const rule = process.env.RULE as Rule | undefined
+using _ = rule && rules[rule]()
+const { weather, faults, ...rest } = JSON.parse(unusual) as Partial<Scenario>
+const scenario = {
+  ...usual,
+  ...rest,
+  weather: { ...usual.weather, ...weather },
+  faults: { ...usual.faults, ...faults },
 }
-console.log(`${Number(process.hrtime.bigint() - began) / 1e9} s`)
+const total = { runs: 0, flawed: 0, messages: 0, delivered: 0, toldLost: 0, resumed: 0, begun: 0 }
+for (let i = 0; i < Number(runs); i++) {
+  const outcome = await simulate({ ...scenario, seed: Number(seed) + i })
+  total.runs++
+  for (const name of ['messages', 'delivered', 'toldLost', 'resumed', 'begun'] as const) total[name] += outcome[name]
+  if (isFlawless(outcome)) continue
+  total.flawed++
+  const some = (_: string, value: unknown) => (Array.isArray(value) ? [value.length, ...value.slice(0, 3)] : value)
+  console.log(JSON.stringify({ seed: Number(seed) + i, ...outcome }, some))
+}
+console.log(JSON.stringify(total))

@@ -1,4 +1,4 @@
-import { type Comparison, compare } from '@damon/testkit/comparison'
+import { type Comparison, compare, isClean } from '@damon/testkit/comparison'
 import { Random } from '@damon/testkit/random'
 import { Crew, mintTokens } from './crew.ts'
 import { dialler } from './dialler.ts'
@@ -13,6 +13,8 @@ export interface Scenario {
   groups: number
   messages: number
   weather: Weather
+  /** How long a session can be taken up again. */
+  resumeMs: number
   /** Faults per 100 messages, of each kind. */
   faults: { cut: number; hang: number; kill: number; freeze: number }
 }
@@ -23,6 +25,8 @@ export interface Outcome extends Comparison {
   begun: number
   /** Messages whose fate nobody learnt in time. */
   open: number
+  /** What came after a later message of the same sender to another destination. */
+  across: string[]
   /** Of requests and records. */
   wrongs: string[]
 }
@@ -32,7 +36,8 @@ export const usual: Omit<Scenario, 'seed'> = {
   clients: 8,
   groups: 3,
   messages: 400,
-  weather: { clientMs: 6, busMs: 3, batchLoss: 0 },
+  weather: { clientMs: 6, busMs: 3, batchLoss: 0, batchLag: 0, hasty: false, careless: false },
+  resumeMs: 60_000,
   faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3 },
 }
 
@@ -41,7 +46,7 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
   await mintTokens(scenario.clients)
   const random = new Random(seed)
   using time = new VirtualTime(() => random.next())
-  const times = { graceMs: 15_000, awayMs: 2_000, resumeMs: 60_000 }
+  const times = { graceMs: 15_000, awayMs: 2_000, resumeMs: scenario.resumeMs }
   const machine = new Machine({ ...scenario, times, random })
   await time.pass(1_000)
   const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })
@@ -76,11 +81,20 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
     crew.audience,
   )
   const sum = (of: 'resumed' | 'begun') => crew.members.reduce((total, member) => total + member[of], 0)
-  const outcome = { ...found, open, wrongs: crew.wrongs, resumed: sum('resumed'), begun: sum('begun') }
+  // What was refused goes to those who can still have it when that is known, and so late.
+  const across = crew.members.flatMap(({ across }) =>
+    across.filter(({ sent }) => sent?.outcome === 'safe').map(({ what }) => what),
+  )
+  const outcome = { ...found, open, across, wrongs: crew.wrongs, resumed: sum('resumed'), begun: sum('begun') }
   const closing = crew.close()
   await time.pass(10_000)
   await closing
   machine.close()
   await time.pass(5_000)
   return outcome
+}
+
+/** Whether a run had nothing that must not be. */
+export function isFlawless({ across, wrongs, open, ...found }: Outcome): boolean {
+  return isClean(found) && across.length + wrongs.length + open === 0
 }
