@@ -161,7 +161,7 @@ export class Requests {
     request.said.delete(frame.session)
     this.#unawait(request, frame.session)
     request.tally[frame.verdict] = (request.tally[frame.verdict] ?? 0) + 1
-    this.#metrics.verdicts.inc({ verdict: frame.verdict })
+    this.#metrics.verdict(frame.verdict)
     if (frame.verdict === 'answered') request.answered++
     if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
