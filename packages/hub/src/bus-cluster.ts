@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { decodeBatch } from './batch.ts'
-import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
+import { type Arrive, type Batch, type Bus, BusError, type Member, type Reading } from './bus.ts'
 import {
   type CallName,
   type Calls,
@@ -14,6 +14,9 @@ import type { Store, StoreEvents } from './store.ts'
 
 /** How long a call to the primary may take, ms. */
 const callMs = 1_000
+
+/** What one call reads from the primary's logs, bytes: it serves nobody else meanwhile. */
+const readBytes = 1024 * 1024
 
 /** Bus and store of a hub on one machine: the primary keeps both, a Unix socket leads to it. */
 export interface ClusterBackbone extends AsyncDisposable {
@@ -95,8 +98,10 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
         if (message.kind === 'result') line.settle(message.id, message.value, message.error)
         else if (message.kind === 'change') events.change(message.change)
         else if (message.kind === 'gone') events.gone(message.sessions)
+        else if (message.kind === 'over') events.over(message.sessions)
+        else if (message.kind === 'release') events.release(message.session)
         else if (message.kind === 'ended') events.ended(message.origin)
-        else resolve(message)
+        else if (message.kind === 'admitted') resolve(message)
       },
     })
   })
@@ -111,6 +116,22 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
     bus: {
       origin: admitted.origin,
       append: (batches, freeze) => line.append(batches, freeze),
+      forget: (channels) => void line.call('forget', channels).catch(() => undefined),
+      async read(ranges, bytes): Promise<Reading> {
+        const reading: Reading = { batches: [], missing: [] }
+        let rest = ranges
+        for (let left = bytes; rest.length > 0 && left > 0; ) {
+          const part = await line.call('read', rest, Math.min(left, readBytes))
+          for (const { batch, stamp } of part.batches) {
+            reading.batches.push({ batch: decodeBatch(batch.channel, batch.bytes), stamp })
+            left -= batch.bytes.length
+          }
+          reading.missing.push(...part.missing)
+          rest = part.rest
+        }
+        reading.missing.push(...rest)
+        return reading
+      },
       subscribe: async (channel) => {
         await line.call('subscribe', channel)
       },
@@ -122,6 +143,9 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
       join: (session, channel) => line.call('join', session, channel),
       leave: async (session, channel) => void (await line.call('leave', session, channel)),
       endSession: async (session, how) => void (await line.call('endSession', session, how)),
+      release: async (session, done) => void (await line.call('release', session, done)),
+      takeOver: (entry) => line.call('takeOver', entry),
+      fence: async (origin) => void (await line.call('fence', origin)),
       pick: (channel) => line.call('pick', channel),
       absent: (sessions) => line.call('absent', sessions),
       put: (put) => line.call('put', put),

@@ -12,6 +12,7 @@ import {
   type Store,
   type StoredRecord,
   type StoreEvents,
+  type StoreTimes,
   type Written,
   workerLeaseMs,
 } from './store.ts'
@@ -35,7 +36,7 @@ export interface RedisOptions {
   url: string
   /** In front of every key, so that hubs can share a Redis. */
   prefix: string
-  graceMs: number
+  times: StoreTimes
 }
 
 interface Meta {
@@ -82,13 +83,13 @@ export async function endRedisWorker(redis: ScriptedRedis, options: RedisOptions
     'origin',
     origin,
     'lost',
-    options.graceMs,
+    options.times.graceMs,
     lateSweepMs,
   ])
 }
 
-function endArguments(what: string, whose: string | number, how: 'left' | 'lost', { graceMs }: RedisOptions) {
-  return [what, whose, how, graceMs, lateSweepMs, workerLeaseMs]
+function endArguments(what: string, whose: string | number, how: 'left' | 'lost', { times }: RedisOptions) {
+  return [what, whose, how, times.graceMs, lateSweepMs, workerLeaseMs]
 }
 
 function endKeys(keys: RedisKeys): string[] {
@@ -198,6 +199,8 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
         throw wrap(error)
       }
     },
+    forget: () => undefined,
+    read: async (ranges) => ({ batches: [], missing: ranges }),
     subscribe: (channel) => subscriber.subscribe(keys.batches(channel)),
     unsubscribe: (channel) => subscriber.unsubscribe(keys.batches(channel)),
   }
@@ -205,7 +208,7 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
   const store: Store = {
     epoch,
     async openSession(entry) {
-      return (await commands.run(
+      const stamp = (await commands.run(
         'open-session',
         [
           keys.origins,
@@ -217,19 +220,28 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
         ],
         [origin, entry.session, entry.subject, ...entry.channels],
       )) as number
+      return { stamp, heads: [] }
     },
     async join(session, channel) {
-      return (await commands.run(
+      const stamp = (await commands.run(
         'join',
         [keys.n, keys.session(session), keys.channels(session), keys.members(channel)],
         [session, channel],
       )) as number
+      return { stamp, heads: [] }
     },
     async leave(session, channel) {
       await redis.multi().hdel(keys.members(channel), session).srem(keys.channels(session), channel).exec()
     },
     async endSession(session, how) {
       await commands.run('end', endKeys(keys), endArguments('session', session, how, options))
+    },
+    async release(session) {
+      await commands.run('end', endKeys(keys), endArguments('session', session, 'lost', options))
+    },
+    takeOver: async () => ({ refused: 'unknown_session' }),
+    async fence(ended) {
+      await commands.run('end', endKeys(keys), endArguments('origin', ended, 'lost', options))
     },
     async pick(channel) {
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]

@@ -52,9 +52,34 @@ export interface Bus {
    */
   append(batches: Batch[], freeze: string[]): Promise<Member[][]>
 
+  /**
+   * This origin keeps no head of these channels any more, and will name its floor, the highest number among all that it
+   * forgot, as the predecessor of what it puts on them next.
+   */
+  forget(channels: string[]): void
+
+  /**
+   * What the logs hold of these ranges: MUST be in order of stamps; a batch MAY begin before its range or end after it.
+   * What the logs cannot prove to be complete, because they were trimmed or are gone, or because it is more than `bytes`
+   * in all, MUST be among the missing. What was never confirmed and is in no log is not missing: it never was.
+   */
+  read(ranges: Range[], bytes: number): Promise<Reading>
+
   /** MUST resolve only after every later append to the channel will arrive. */
   subscribe(channel: string): Promise<void>
   unsubscribe(channel: string): void
+}
+
+/** What was appended, and when in the order of all appends. */
+export interface Logged {
+  batch: Batch
+  stamp: number
+}
+
+/** What the logs hold, and what they cannot prove. */
+export interface Reading {
+  batches: Logged[]
+  missing: Range[]
 }
 
 /** Where a bus brings what was appended. `stamp` rises with every append of any origin. */

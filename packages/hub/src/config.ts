@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { limits } from '@damon/protocol/limits'
 import { isSegment } from '@damon/protocol/names'
-import { flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
+import { type Config, flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
 import { publicJwk } from '@damon/trust/keys'
 import { z } from 'zod'
+import type { StoreTimes } from './store.ts'
 
 /** The hub's environment, beside what every service reads. Each may be given as a file: `NAME_FILE`. */
 export const hubConfig = {
@@ -41,10 +42,17 @@ export const hubConfig = {
   HUB_HEARTBEAT_MS: milliseconds(100, 300_000).default(limits.heartbeatMs),
   /** How long a leased record outlives its owner's connection. */
   HUB_LEASE_GRACE_MS: milliseconds(100, 600_000).default(15_000),
+  /** How long a session whose line is gone can be taken up again. */
+  HUB_RESUME_MS: milliseconds(1_000, 600_000).default(60_000),
   HUB_FRAME_BYTES: integer(8 * 1024, 16 * 1024 * 1024, ' (bytes)').default(limits.frameBytes),
   HUB_OUTBOX_BYTES: integer(64 * 1024, 256 * 1024 * 1024, ' (bytes)').default(limits.outboxBytes),
   /** Where kept records live without Redis. */
   HUB_STATE_DIR: z.string().optional(),
   REDIS_URL: secret().optional(),
   REDIS_PREFIX: z.string().default('damon:'),
+}
+
+/** What the store must know of how long things last. */
+export function storeTimes(config: Config<typeof hubConfig>): StoreTimes {
+  return { graceMs: config.HUB_LEASE_GRACE_MS, awayMs: limits.awayMs, resumeMs: config.HUB_RESUME_MS }
 }

@@ -1,6 +1,7 @@
 import type { Batch, Bus, Range } from './bus.ts'
 import type { Metrics } from './metrics.ts'
 import type { LocalMembers } from './publisher.ts'
+import type { Joined } from './store.ts'
 import { WireFrame, WireRun } from './wire-run.ts'
 import { framesOf } from './ws-frame.ts'
 
@@ -70,8 +71,8 @@ export class Delivery implements LocalMembers {
     }
   }
 
-  /** The store took the receiver in at this stamp. */
-  confirm(name: string, receiver: Receiver, stamp: number): void {
+  /** The store took the receiver in, this being where the channel stood. */
+  confirm(name: string, receiver: Receiver, { stamp }: Joined): void {
     const members = this.#channels.get(name)?.members
     if (members?.has(receiver)) members.set(receiver, stamp)
   }

@@ -37,8 +37,8 @@ export class Desk implements Receiver {
   async open(): Promise<void> {
     const channels = ['group/hubs', `client/${this.subject}`]
     await Promise.all(channels.map((channel) => this.#context.delivery.add(channel, this)))
-    const stamp = await this.#context.store.openSession({ session: this.id, subject: this.subject, channels })
-    for (const channel of channels) this.#context.delivery.confirm(channel, this, stamp)
+    const joined = await this.#context.store.openSession({ session: this.id, subject: this.subject, channels })
+    for (const channel of channels) this.#context.delivery.confirm(channel, this, joined)
   }
 
   ask(request: WireFrame): void {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { ServiceContext, Started } from '@damon/runtime/service'
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client'
 import { endRedisWorker } from './bus-redis.ts'
-import type { hubConfig } from './config.ts'
+import { type hubConfig, storeTimes } from './config.ts'
 import { openKept } from './embedded/kept.ts'
 import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
@@ -78,7 +78,7 @@ interface Morgue {
 async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
   if (config.HUB_STATE_DIR) await mkdir(config.HUB_STATE_DIR, { recursive: true, mode: 0o700 })
   const kept = openKept(config.HUB_STATE_DIR ? join(config.HUB_STATE_DIR, 'records.sqlite') : ':memory:')
-  const server = await serveEmbedded({ kept, graceMs: config.HUB_LEASE_GRACE_MS, log })
+  const server = await serveEmbedded({ kept, times: storeTimes(config), log })
   resources.use(server)
   return { path: server.path, bury: (origin) => server.endWorker(origin) }
 }
@@ -88,7 +88,7 @@ async function redisMorgue({ config, log, resources }: ServiceContext<typeof hub
   const control = new ScriptedRedis(url, 'damon-hub-primary')
   resources.defer(() => control.redis.disconnect())
   control.redis.connect().catch(() => undefined)
-  const options = { url, prefix: config.REDIS_PREFIX, graceMs: config.HUB_LEASE_GRACE_MS }
+  const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
   return {
     bury: (origin) => {
       endRedisWorker(control, options, origin).catch((error) =>

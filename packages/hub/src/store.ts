@@ -1,4 +1,5 @@
 import type { ErrorCode } from '@damon/protocol/errors'
+import type { Position } from '@damon/protocol/frames'
 import type { Member } from './bus.ts'
 
 /** One record as the store keeps it. */
@@ -38,22 +39,82 @@ export interface SessionEntry {
   session: string
   subject: string
   channels: string[]
+  /** A digest of the secret with which it can be taken over; without one it cannot. */
+  ticket?: string | undefined
 }
+
+/** Where a session stands with its channels at the instant when it became their member. */
+export interface Joined {
+  /** Requests stamped up to it do not concern the new member. */
+  stamp: number
+  /**
+   * The last number of every origin on each of the channels, and on the session's own; where an origin has forgotten the
+   * channel, the number up to which it may have put something there.
+   */
+  heads: Position[]
+}
+
+/** A session that goes on here, or why it does not. */
+export type Taken =
+  | (Joined & {
+      /** All its frames up to this number are settled. */
+      done: number
+      /** The worker that it was on before. */
+      owner: number
+    })
+  | { refused: 'unknown_session' }
+  /** Another worker still holds its line, and was asked to release it. */
+  | { refused: 'busy'; owner: number }
+
+/** How long what is left of a session and its owner lasts, ms. */
+export interface StoreTimes {
+  /** A leased record without a live owner. */
+  graceMs: number
+  /** A session whose line is gone is `away`: all is as if it were there. */
+  awayMs: number
+  /** A session that is lost can still be taken over. */
+  resumeMs: number
+}
+
+/** How long an origin's log keeps what it appended, ms: longer than any session may be without a line. */
+export function logMs({ awayMs, resumeMs }: StoreTimes): number {
+  return awayMs + resumeMs + 28_000
+}
+
+/** How much of it, bytes. */
+export const logBytes = 64 * 1024 * 1024
 
 /**
  * The state that all workers share: who is connected, who is in which channel, and the records.
+ *
+ * A session that can be taken over ends in stages. Its line gone without goodbye, it is `away`; after `awayMs` it is
+ * `lost`: told to `gone`, member of nothing, its leased records suspect; after `resumeMs` more it is over, and its
+ * `service/` record with it. One that cannot is lost and over at once.
+ *
  * Every method MUST be atomic and MUST reject with an error when the store cannot be reached within a second.
  */
 export interface Store {
   /** Differs when the store was emptied. */
   readonly epoch: string
 
-  /** MUST answer with the stamp before which requests do not concern the new member. */
-  openSession(entry: SessionEntry): Promise<number>
-  join(session: string, channel: string): Promise<number>
+  openSession(entry: SessionEntry): Promise<Joined>
+  join(session: string, channel: string): Promise<Joined>
   leave(session: string, channel: string): Promise<void>
-  /** `left`: leased records go at once. `lost`: they turn suspect and go after the grace. MUST announce it to `onGone`. */
+  /** `left`: over at once, leased records with it. `lost`: as if it had been away for long enough. */
   endSession(session: string, how: 'left' | 'lost'): Promise<void>
+  /**
+   * The line of this worker's session is gone: it is away, and all its frames up to `done` are settled. MUST be called
+   * after its last append was confirmed. Does nothing to a session that another worker has.
+   */
+  release(session: string, done: number): Promise<void>
+  /**
+   * Makes this worker the session's owner, and the session a member of exactly these channels; its records that are
+   * suspect live again. MUST refuse another subject or ticket as unknown. MUST resolve only after everything that was
+   * appended before has arrived here.
+   */
+  takeOver(entry: SessionEntry & { ticket: string }): Promise<Taken>
+  /** Ends a worker: from then on it can neither append nor release. Its sessions are away. */
+  fence(origin: number): Promise<void>
   /** One member of the channel, any. */
   pick(channel: string): Promise<Member | undefined>
   /** Which of these sessions are not open. */
@@ -81,8 +142,12 @@ export interface Store {
 /** What the store tells of its own accord; a change may be missed, which shows as a hole in the revisions. */
 export interface StoreEvents {
   change(change: RecordChange): void
-  /** Sessions that ended, on whatever worker. */
+  /** Sessions that left or are lost, on whatever worker. */
   gone(sessions: string[]): void
+  /** Sessions that are over: nothing comes on their channels any more. */
+  over(sessions: string[]): void
+  /** Another worker wants this worker's session: its line must be closed, and the session released. */
+  release(session: string): void
   /** A worker ended: MUST come after all that it appended. */
   ended(origin: number): void
   /** The connection to the store came or went; MUST NOT be true before everything subscribed arrives again. */

@@ -7,7 +7,7 @@ import type { Registry } from 'prom-client'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
-import type { hubConfig } from './config.ts'
+import { type hubConfig, storeTimes } from './config.ts'
 import type { Context } from './context.ts'
 import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
@@ -85,10 +85,11 @@ export async function startWorker(options: {
   let built: { delivery: Delivery; publisher: Publisher; requests: Requests } | undefined
   const backbone = await openBackbone(options, (batch, stamp) => built?.delivery.arrive(batch, stamp), {
     change: (change) => replica.take(change),
-    gone: (sessions) => {
-      built?.requests.gone(sessions)
+    gone: (sessions) => built?.requests.gone(sessions),
+    over: (sessions) => {
       for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
+    release: () => undefined,
     ended: (origin) => built?.delivery.forget(origin),
     connected: (ok) => lease.connected(ok),
     garbled: (error) => garbled('store', error),
@@ -226,7 +227,7 @@ async function openBackbone(
   for (let attempt = 1; ; attempt++) {
     try {
       return await openRedis(
-        { url: config.REDIS_URL?.reveal() ?? '', prefix: config.REDIS_PREFIX, graceMs: config.HUB_LEASE_GRACE_MS },
+        { url: config.REDIS_URL?.reveal() ?? '', prefix: config.REDIS_PREFIX, times: storeTimes(config) },
         arrive,
         events,
       )

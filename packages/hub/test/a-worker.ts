@@ -65,10 +65,13 @@ export function aWorker(): AWorker {
   const overrides: Partial<Store> = {}
   const usual: Store = {
     epoch: 'e1',
-    openSession: async () => 0,
-    join: async () => 0,
+    openSession: async () => ({ stamp: 0, heads: [] }),
+    join: async () => ({ stamp: 0, heads: [] }),
     leave: async () => undefined,
     endSession: async () => undefined,
+    release: async () => undefined,
+    takeOver: async () => ({ refused: 'unknown_session' }),
+    fence: async () => undefined,
     pick: async () => undefined,
     absent: async () => [],
     put: async () => ({ revision: 1, generation: 1 }),

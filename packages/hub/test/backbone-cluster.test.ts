@@ -2,12 +2,13 @@ import { createLogger } from '@damon/runtime/logger'
 import { openCluster } from '../src/bus-cluster.ts'
 import { openKept } from '../src/embedded/kept.ts'
 import { serveEmbedded } from '../src/embedded/server.ts'
-import { backboneContract } from './backbone-contract.ts'
+import { backboneContract, type TestPlace, testTimes } from './backbone-contract.ts'
 import { recorder } from './recorder.ts'
+import { resumeContract } from './resume-contract.ts'
 
-backboneContract(async () => {
+const openPlace = async (): Promise<TestPlace> => {
   const log = createLogger({ service: 'test', level: 'silent' })
-  const server = await serveEmbedded({ kept: openKept(':memory:'), graceMs: 300, log })
+  const server = await serveEmbedded({ kept: openKept(':memory:'), times: testTimes, log })
   return {
     async worker() {
       const record = recorder()
@@ -18,4 +19,7 @@ backboneContract(async () => {
     },
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   }
-})
+}
+
+backboneContract(openPlace)
+resumeContract(openPlace)

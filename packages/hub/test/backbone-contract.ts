@@ -1,7 +1,7 @@
 import { eventually } from '@damon/testkit/eventually'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Batch, Bus } from '../src/bus.ts'
-import type { RecordChange, Store } from '../src/store.ts'
+import type { RecordChange, Store, StoreTimes } from '../src/store.ts'
 import { frameInPlace, framesOf, headroom, payloadOf } from '../src/ws-frame.ts'
 
 /** One worker of a hub: what it holds and what reached it. */
@@ -11,19 +11,27 @@ export interface TestWorker extends AsyncDisposable {
   batches: { batch: Batch; stamp: number }[]
   changes: RecordChange[]
   gone: string[]
+  over: string[]
+  /** Sessions that the store asked for. */
+  released: string[]
 }
 
-/** A place where workers meet; graces end 300 ms after their owner. */
+/** A place where workers meet; `testTimes` hold there. */
 export interface TestPlace extends AsyncDisposable {
   worker(): Promise<TestWorker>
   /** As the primary does when a worker's process died. */
   bury(worker: TestWorker): Promise<void>
 }
 
-let sessions = 0
-const newSession = () => (++sessions).toString(16).padStart(16, '0')
+/** How long things last in the contract. */
+export const testTimes: StoreTimes = { graceMs: 300, awayMs: 300, resumeMs: 1_000 }
 
-function batch(worker: TestWorker, channel: string, prev: number, ...texts: [number, string][]): Batch {
+let sessions = 0
+/** An id that no other has. */
+export const newSession = () => (++sessions).toString(16).padStart(16, '0')
+
+/** A batch of requests with these numbers and payloads. */
+export function batch(worker: TestWorker, channel: string, prev: number, ...texts: [number, string][]): Batch {
   const frames = texts.map(([, text]) => frameInPlace(Buffer.concat([Buffer.alloc(headroom), Buffer.from(text)]), 2))
   const numbers = texts.map(([number]) => number)
   const bytes = Buffer.concat(frames)
@@ -31,7 +39,8 @@ function batch(worker: TestWorker, channel: string, prev: number, ...texts: [num
   return { channel, origin: worker.bus.origin, prev, first, last, kind: 'request', fast: false, bytes }
 }
 
-const texts = (worker: TestWorker) =>
+/** The payloads that reached a worker. */
+export const texts = (worker: TestWorker) =>
   worker.batches.flatMap(({ batch }) => [...framesOf(batch.bytes)].map((frame) => payloadOf(frame).toString()))
 
 /** What every bus and store must do; the hub relies on nothing else. */
@@ -117,7 +126,7 @@ export function backboneContract(openPlace: () => Promise<TestPlace>): void {
       const joined = await two.store.join(session, 'group/bots')
       await one.bus.append([batch(one, 'group/bots', 1, [2, 'after'])], [])
       await eventually(() => expect(texts(two)).toEqual(['before', 'after']))
-      expect(two.batches.map(({ stamp }) => joined < stamp)).toEqual([false, true])
+      expect(two.batches.map(({ stamp }) => joined.stamp < stamp)).toEqual([false, true])
     })
 
     it('refuses an origin that has ended', async () => {

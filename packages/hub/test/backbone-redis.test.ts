@@ -1,12 +1,12 @@
 import { startRedis } from '@damon/testkit/redis-server'
 import { endRedisWorker, openRedis } from '../src/bus-redis.ts'
 import { ScriptedRedis } from '../src/redis/client.ts'
-import { backboneContract } from './backbone-contract.ts'
+import { backboneContract, testTimes } from './backbone-contract.ts'
 import { recorder } from './recorder.ts'
 
 backboneContract(async () => {
   const server = await startRedis()
-  const options = { url: server.url, prefix: 'test:', graceMs: 300 }
+  const options = { url: server.url, prefix: 'test:', times: testTimes }
   const control = new ScriptedRedis(server.url, 'test-primary')
   await control.redis.connect()
   return {

@@ -107,8 +107,8 @@ describe('what arrives', () => {
 
   it('is a request only for members that joined before it', async () => {
     const [early, late, joining] = [await member(), await member(), await member()]
-    delivery.confirm('group/g', early, 4)
-    delivery.confirm('group/g', late, 5)
+    delivery.confirm('group/g', early, { stamp: 4, heads: [] })
+    delivery.confirm('group/g', late, { stamp: 5, heads: [] })
     delivery.arrive(batchOf(1, 0, [1], { kind: 'request' }), 5)
     delivery.arrive(batchOf(1, 1, [2]), 5)
     expect([early.got, late.got, joining.got]).toEqual([['asked 1/1', '1/2'], ['1/2'], ['asked 1/1', '1/2']])

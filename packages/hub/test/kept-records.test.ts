@@ -12,8 +12,14 @@ const writer = fileURLToPath(new URL('./fixtures/kept-writer.ts', import.meta.ur
 const nothing = () => undefined
 
 function open(kept: Kept, unreserved: (error: unknown) => void = nothing): EmbeddedState {
-  const audience = { batch: nothing, change: nothing, gone: nothing, ended: nothing }
-  return new EmbeddedState({ kept, graceMs: 1_000, now: () => 0, unreserved, audience })
+  const audience = { batch: nothing, change: nothing, gone: nothing, over: nothing, release: nothing, ended: nothing }
+  return new EmbeddedState({
+    kept,
+    times: { graceMs: 1_000, awayMs: 1_000, resumeMs: 5_000 },
+    now: () => 0,
+    unreserved,
+    audience,
+  })
 }
 
 /** Lets the writer write that many records, kills it, and returns all that it said. */

@@ -16,13 +16,15 @@ describe('the lease of a worker in the embedded state', () => {
     news = []
     state = new EmbeddedState({
       kept: openKept(':memory:'),
-      graceMs: 3_000,
+      times: { graceMs: 3_000, awayMs: 1_000, resumeMs: 5_000 },
       now: () => now,
       unreserved: () => undefined,
       audience: {
         batch: () => undefined,
         change: (to, change) => news.push(`${to} ${change.change}`),
         gone: (to, sessions) => news.push(`${to} gone ${sessions.join()}`),
+        over: () => undefined,
+        release: () => undefined,
         ended: (to, origin) => news.push(`${to} ended ${origin}`),
       },
     })

@@ -36,6 +36,8 @@ export function manualBus(origin = 7): ManualBus {
       })
       return promise
     },
+    forget: () => undefined,
+    read: async () => ({ batches: [], missing: [] }),
     subscribe(channel) {
       subscriptions.push(`+${channel}`)
       return bus.subscribing(channel)

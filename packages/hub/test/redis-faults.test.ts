@@ -30,12 +30,14 @@ async function worker() {
   const events: StoreEvents = {
     change: () => void told.push('change'),
     gone: (sessions) => void told.push(`gone ${sessions.join()}`),
+    over: () => undefined,
+    release: () => undefined,
     ended: (origin) => void told.push(`ended ${origin}`),
     connected: (ok) => void told.push(ok ? 'connected' : 'cut'),
     garbled: () => void told.push('garbled'),
     cutOff: () => void told.push('cut off'),
   }
-  const options = { url: server.url, prefix, graceMs: 1_000 }
+  const options = { url: server.url, prefix, times: { graceMs: 1_000, awayMs: 300, resumeMs: 1_000 } }
   const opened = await openRedis(options, ({ origin, last }) => void arrived.push(`${origin}/${last}`), events)
   workers.push(opened)
   return { ...opened, told, arrived }

@@ -1,6 +1,7 @@
 import { closes } from '@damon/protocol/closes'
 import type { HubFrame } from '@damon/protocol/frames'
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Joined } from '../src/store.ts'
 import { type AConnection, type AWorker, aWorker } from './a-worker.ts'
 import { batchOf } from './frames.ts'
 import { turn } from './manual-bus.ts'
@@ -32,7 +33,7 @@ function bring(seq: number, size = 0, channel = 'group/g'): void {
 
 describe('a hello', () => {
   it('puts everything in place before the welcome, and keeps back what comes meanwhile', async () => {
-    const opened = Promise.withResolvers<number>()
+    const opened = Promise.withResolvers<Joined>()
     worker.store.openSession = () => opened.promise
     const connection = worker.connect()
     connection.hello(['g'])
@@ -41,7 +42,7 @@ describe('a hello', () => {
     connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 2 })
     await turn()
     expect(types(connection)).toEqual(['challenge'])
-    opened.resolve(1)
+    opened.resolve({ stamp: 1, heads: [] })
     await turn()
     expect(types(connection)).toEqual(['challenge', 'welcome', 'message'])
     expect(worker.calls).toEqual(['openSession', 'put'])
@@ -63,7 +64,7 @@ describe('a hello', () => {
     worker.bus.subscribing = async () => wait(1)
     worker.store.openSession = async () => {
       await wait(2)
-      return 1
+      return { stamp: 1, heads: [] }
     }
     worker.store.put = async () => {
       await wait(3)
@@ -132,14 +133,14 @@ describe('numbered frames', () => {
 describe('frames', () => {
   it('take effect one after another, also when so many wait that the socket is not read', async () => {
     const connection = await connected()
-    const joined = Promise.withResolvers<number>()
+    const joined = Promise.withResolvers<Joined>()
     worker.store.join = () => joined.promise
     connection.send({ type: 'join', id: 1, group: 'late' })
     for (let id = 2; id <= 100; id++) connection.send({ type: 'join', id, group: 'late' })
     connection.send({ type: 'ping', t: 1 })
     await turn()
     expect(types(connection).slice(2)).toEqual(['pong'])
-    joined.resolve(1)
+    joined.resolve({ stamp: 1, heads: [] })
     await turn()
     connection.send({ type: 'join', id: 101, group: 'late' })
     await turn()

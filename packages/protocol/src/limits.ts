@@ -32,6 +32,8 @@ export const limits = {
   appendMs: 1_000,
   /** Appends that may wait for the store on one worker. */
   appendBytes: 16 * 1024 * 1024,
+  /** How long a session whose line is gone counts as there. */
+  awayMs: 2_000,
   /** A request's deadline, at most. */
   deadlineMs: 5 * 60_000,
   /** A request's deadline when it names none. */

@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from '@damon/runtime/logger'
+import type { StoreTimes } from '../store.ts'
 import type { Kept } from './kept.ts'
 import { EmbeddedState } from './state.ts'
 import { lineBytes, type PrimaryMessage, receive, send, sendBatch, type WorkerMessage } from './wire.ts'
@@ -22,8 +23,8 @@ const sweepMs = 250
  * Serves the embedded state to this machine's workers, over a Unix socket in a folder of its own (0700). A worker that
  * does not read is cut off.
  */
-export async function serveEmbedded(options: { kept: Kept; graceMs: number; log: Logger }): Promise<EmbeddedServer> {
-  const { kept, graceMs, log } = options
+export async function serveEmbedded(options: { kept: Kept; times: StoreTimes; log: Logger }): Promise<EmbeddedServer> {
+  const { kept, times, log } = options
   const folder = await mkdtemp(join(tmpdir(), 'damon-hub-'))
   const path = join(folder, 'bus.sock')
   const epoch = randomBytes(8).toString('hex')
@@ -42,7 +43,7 @@ export async function serveEmbedded(options: { kept: Kept; graceMs: number; log:
   }
   const state = new EmbeddedState({
     kept,
-    graceMs,
+    times,
     now: () => performance.now(),
     unreserved: (error) => log.error({ err: error }, 'the disk does not take what must be known after a restart'),
     audience: {
@@ -52,6 +53,8 @@ export async function serveEmbedded(options: { kept: Kept; graceMs: number; log:
       },
       change: (to, change) => tell(to, { kind: 'change', change }),
       gone: (to, sessions) => tell(to, { kind: 'gone', sessions }),
+      over: (to, sessions) => tell(to, { kind: 'over', sessions }),
+      release: (to, session) => tell(to, { kind: 'release', session }),
       ended: (to, origin) => tell(to, { kind: 'ended', origin }),
     },
   })
@@ -61,11 +64,14 @@ export async function serveEmbedded(options: { kept: Kept; graceMs: number; log:
     if (!state.has(origin)) throw new Error('fenced')
     switch (name) {
       case 'subscribe':
-        return state.subscribe(origin, args[0] as string)
       case 'unsubscribe':
-        return state.unsubscribe(origin, args[0] as string)
+      case 'forget':
       case 'openSession':
-        return state.openSession(origin, args[0] as never)
+      case 'release':
+      case 'takeOver':
+        return (state[name] as (...args: unknown[]) => unknown)(origin, ...args)
+      case 'fence':
+        return state.endWorker(args[0] as number)
       default:
         return (state[name] as (...args: unknown[]) => unknown)(...args)
     }

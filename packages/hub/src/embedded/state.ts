@@ -1,20 +1,34 @@
 import type { ErrorCode } from '@damon/protocol/errors'
-import type { Member } from '../bus.ts'
+import type { Position } from '@damon/protocol/frames'
+import type { Member, Range } from '../bus.ts'
 import {
+  type Joined,
   lateSweepMs,
+  logBytes,
+  logMs,
   type Put,
   type RecordChange,
   type SessionEntry,
   type StoredRecord,
+  type StoreTimes,
+  type Taken,
   type Written,
   workerLeaseMs,
 } from '../store.ts'
 import type { Kept } from './kept.ts'
+import { type Found, OriginLog } from './log.ts'
 import type { SealedBatch } from './wire.ts'
 
 interface OpenSession {
   origin: number
   subject: string
+  /** Without one it cannot be taken over. */
+  ticket: string | undefined
+  stage: 'live' | 'away' | 'lost'
+  /** When the next stage comes, ms of the state's clock. */
+  ends: number
+  /** Its frames up to this number are settled. */
+  done: number
   /** Few; a list costs a tenth of a set. */
   channels: string[]
   leases: string[]
@@ -32,6 +46,8 @@ export interface Audience {
   batch(to: number, batch: SealedBatch, stamp: number): void
   change(to: number, change: RecordChange): void
   gone(to: number, sessions: string[]): void
+  over(to: number, sessions: string[]): void
+  release(to: number, session: string): void
   ended(to: number, origin: number): void
 }
 
@@ -40,7 +56,7 @@ export interface StateOptions {
   audience: Audience
   /** Told when the disk did not take a reservation: after a restart, revisions might be used again. */
   unreserved: (error: unknown) => void
-  graceMs: number
+  times: StoreTimes
   /** Monotonic ms. */
   now: () => number
 }
@@ -55,6 +71,8 @@ const revisionBlock = 4096
 export class EmbeddedState {
   readonly #options: StateOptions
   readonly #workers = new Map<number, { ends: number; channels: Set<string> }>()
+  /** Of workers that live, and of those that ended until their log is too old for anyone; then `ends` says when. */
+  readonly #logs = new Map<number, { log: OriginLog; ends: number }>()
   readonly #sessions = new Map<string, OpenSession>()
   readonly #members = new Map<string, Map<string, string>>()
   /** Per channel, the workers: few, and for most channels one. */
@@ -84,6 +102,8 @@ export class EmbeddedState {
     this.#options.kept.origin(this.#origin + 1)
     this.#origin++
     this.#workers.set(this.#origin, { ends: this.#options.now() + workerLeaseMs, channels: new Set() })
+    const log = new OriginLog({ ms: logMs(this.#options.times), bytes: logBytes })
+    this.#logs.set(this.#origin, { log, ends: Number.POSITIVE_INFINITY })
     return this.#origin
   }
 
@@ -97,15 +117,22 @@ export class EmbeddedState {
     return worker !== undefined
   }
 
-  /** The worker is gone: so are its sessions. */
+  /** The worker is gone: its sessions are away. */
   endWorker(origin: number): void {
     const worker = this.#workers.get(origin)
     if (!worker) return
+    const now = this.#options.now()
     this.#workers.delete(origin)
     for (const channel of worker.channels) this.#desert(channel, origin)
-    const lost = [...this.#sessions].filter(([, entry]) => entry.origin === origin).map(([session]) => session)
-    for (const session of lost) this.#end(session, 'lost')
-    this.#tellGone(lost)
+    const kept = this.#logs.get(origin)
+    if (kept) kept.ends = now + logMs(this.#options.times)
+    const lost: string[] = []
+    for (const [session, entry] of this.#sessions)
+      if (entry.origin === origin && entry.stage === 'live') {
+        if (entry.ticket === undefined) lost.push(session)
+        else this.#stage(entry, 'away')
+      }
+    this.#lose(lost)
     for (const to of this.#workers.keys()) this.#options.audience.ended(to, origin)
   }
 
@@ -116,20 +143,78 @@ export class EmbeddedState {
     if (since >= lateSweepMs) {
       for (const worker of this.#workers.values()) worker.ends = Math.min(worker.ends + since, now + workerLeaseMs)
       for (const record of this.#records.values())
-        if (record.state === 'suspect') record.ends = Math.min(record.ends + since, now + this.#options.graceMs)
+        if (record.state === 'suspect') record.ends = Math.min(record.ends + since, now + this.#options.times.graceMs)
+      for (const entry of this.#sessions.values()) entry.ends += since
       return
     }
     for (const [origin, worker] of this.#workers) if (worker.ends <= now) this.endWorker(origin)
     for (const record of this.#records.values())
       if (record.state === 'suspect' && record.ends <= now) this.#remove(record, 'expired')
+    const lost: string[] = []
+    const over: string[] = []
+    for (const [session, { stage, ends }] of this.#sessions)
+      if (ends <= now) {
+        if (stage === 'away') lost.push(session)
+        else if (stage === 'lost') over.push(session)
+      }
+    this.#lose(lost)
+    this.#expire(over)
+    for (const [origin, { log, ends }] of this.#logs) {
+      if (ends <= now) this.#logs.delete(origin)
+      else log.trim(now)
+    }
   }
 
+  /** Appends, and passes on to who subscribed. An append that comes a second time changes nothing. */
   append(from: number, batches: SealedBatch[], freeze: string[]): Member[][] {
+    const log = this.#logs.get(from)?.log
+    const before = log?.last ?? 0
+    const now = this.#options.now()
     this.#stamp++
-    for (const batch of batches)
+    for (const batch of batches) {
+      if (batch.bytes.readUIntBE(16, 6) <= before) continue
+      log?.append(batch, this.#stamp, now)
       for (const origin of this.#subscribers.get(batch.channel) ?? [])
         if (origin !== from || !batch.fast) this.#options.audience.batch(origin, batch, this.#stamp)
+    }
     return freeze.map((channel) => this.#membersOf(channel))
+  }
+
+  /** The origin keeps no heads of these channels. */
+  forget(origin: number, channels: string[]): void {
+    const log = this.#logs.get(origin)?.log
+    for (const channel of channels) log?.forget(channel)
+  }
+
+  /** What the logs hold of these ranges, in order, up to so many bytes, and where to read on. */
+  read(ranges: Range[], bytes: number): { batches: Found[]; missing: Range[]; rest: Range[] } {
+    const found: (Found & { range: Range; last: number })[] = []
+    const missing: Range[] = []
+    for (const range of ranges) {
+      const kept = this.#logs.get(range.origin)
+      if (!kept) {
+        missing.push(range)
+        continue
+      }
+      const read = kept.log.read(range)
+      if (read.missing) missing.push(read.missing)
+      const after = read.missing ? { ...range, from: read.missing.until + 1 } : range
+      for (const one of read.batches) found.push({ ...one, range: after, last: one.batch.bytes.readUIntBE(16, 6) })
+    }
+    found.sort((a, b) => a.stamp - b.stamp)
+    let size = 0
+    const cut = found.findIndex((one, i) => {
+      size += one.batch.bytes.length
+      return size > bytes && i > 0
+    })
+    const batches = cut < 0 ? found : found.slice(0, cut)
+    const rest = new Map<Range, Range>()
+    if (cut >= 0) for (const { range } of found.slice(cut)) rest.set(range, { ...range })
+    for (const { range, last } of batches) {
+      const open = rest.get(range)
+      if (open) open.from = Math.max(open.from, last + 1)
+    }
+    return { batches: batches.map(({ batch, stamp }) => ({ batch, stamp })), missing, rest: [...rest.values()] }
   }
 
   subscribe(origin: number, channel: string): void {
@@ -144,20 +229,16 @@ export class EmbeddedState {
     this.#desert(channel, origin)
   }
 
-  openSession(origin: number, entry: SessionEntry): number {
-    this.#sessions.set(entry.session, { origin, subject: entry.subject, channels: [], leases: [] })
-    for (const channel of entry.channels) this.join(entry.session, channel)
-    return this.#stamp
+  openSession(origin: number, { session, subject, ticket, channels }: SessionEntry): Joined {
+    const open = { origin, subject, ticket, stage: 'live', ends: Number.POSITIVE_INFINITY, done: 0 } as const
+    this.#sessions.set(session, { ...open, channels: [], leases: [] })
+    for (const channel of channels) this.#enter(session, channel)
+    return this.#joined([...channels, `session/${session}`])
   }
 
-  join(session: string, channel: string): number {
-    const open = this.#sessions.get(session)
-    if (open) {
-      if (!open.channels.includes(channel)) open.channels.push(channel)
-      const members = this.#members.get(channel) ?? new Map<string, string>()
-      this.#members.set(channel, members.set(session, open.subject))
-    }
-    return this.#stamp
+  join(session: string, channel: string): Joined {
+    this.#enter(session, channel)
+    return this.#joined([channel])
   }
 
   leave(session: string, channel: string): void {
@@ -166,7 +247,49 @@ export class EmbeddedState {
   }
 
   endSession(session: string, how: 'left' | 'lost'): void {
-    if (this.#end(session, how)) this.#tellGone([session])
+    const entry = this.#sessions.get(session)
+    if (!entry) return
+    if (how === 'lost') {
+      if (entry.stage !== 'lost') this.#lose([session])
+      return
+    }
+    for (const channel of entry.channels) this.#forget(this.#members, channel, session)
+    for (const record of this.#leasesOf(session)) this.#remove(record, 'released')
+    if (entry.stage !== 'lost') this.#tellAll('gone', [session])
+    this.#expire([session])
+  }
+
+  release(origin: number, session: string, done: number): void {
+    const entry = this.#sessions.get(session)
+    if (entry?.origin !== origin || entry.stage !== 'live') return
+    entry.done = Math.max(entry.done, done)
+    if (entry.ticket === undefined) this.#lose([session])
+    else this.#stage(entry, 'away')
+  }
+
+  takeOver(origin: number, { session, subject, ticket, channels }: SessionEntry): Taken {
+    const entry = this.#sessions.get(session)
+    if (entry?.ticket === undefined || entry.ticket !== ticket || entry.subject !== subject)
+      return { refused: 'unknown_session' }
+    const owner = entry.origin
+    if (entry.stage === 'live') {
+      this.#options.audience.release(owner, session)
+      return { refused: 'busy', owner }
+    }
+    entry.origin = origin
+    entry.stage = 'live'
+    entry.ends = Number.POSITIVE_INFINITY
+    for (const channel of entry.channels) if (!channels.includes(channel)) this.#forget(this.#members, channel, session)
+    entry.channels = []
+    for (const channel of channels) this.#enter(session, channel)
+    for (const record of this.#leasesOf(session)) {
+      if (record.state === 'live') continue
+      record.state = 'live'
+      record.revision = this.#nextRevision()
+      record.ends = Number.POSITIVE_INFINITY
+      this.#tell({ change: 'put', record: plain(record) })
+    }
+    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner }
   }
 
   pick(channel: string): Member | undefined {
@@ -175,14 +298,14 @@ export class EmbeddedState {
   }
 
   absent(sessions: string[]): string[] {
-    return sessions.filter((session) => !this.#sessions.has(session))
+    return sessions.filter((session) => !this.#isThere(session))
   }
 
   put(put: Put): Written {
     const old = this.#records.get(put.key)
     const refused = refusal(old, put)
     if (refused) return { refused }
-    if (put.leased && !this.#sessions.has(put.owner)) return { refused: 'disconnected' }
+    if (put.leased && !this.#isThere(put.owner)) return { refused: 'disconnected' }
     const revision = this.#nextRevision()
     const same = old?.leased === true && put.leased && old.owner === put.owner
     const record: Owned = {
@@ -230,24 +353,77 @@ export class EmbeddedState {
     return { revision: this.#revision, records: [...this.#records.values()].map(plain) }
   }
 
-  #end(session: string, how: 'left' | 'lost'): boolean {
+  #isThere(session: string): boolean {
+    const entry = this.#sessions.get(session)
+    return entry !== undefined && entry.stage !== 'lost'
+  }
+
+  #enter(session: string, channel: string): void {
     const open = this.#sessions.get(session)
-    if (!open) return false
-    this.#sessions.delete(session)
-    for (const channel of open.channels) this.#forget(this.#members, channel, session)
-    for (const key of [...open.leases]) {
-      const record = this.#records.get(key)
-      if (!record || record.owner !== session) continue
-      if (how === 'left') {
-        this.#remove(record, 'released')
-        continue
+    if (!open) return
+    if (!open.channels.includes(channel)) open.channels.push(channel)
+    const members = this.#members.get(channel) ?? new Map<string, string>()
+    this.#members.set(channel, members.set(session, open.subject))
+  }
+
+  #joined(channels: string[]): Joined {
+    const heads: Position[] = []
+    for (const [origin, { log }] of this.#logs)
+      for (const to of channels) {
+        const seq = log.head(to)
+        if (seq > 0) heads.push({ origin, to, seq })
       }
-      record.state = 'suspect'
-      record.revision = this.#nextRevision()
-      record.ends = this.#options.now() + this.#options.graceMs
-      this.#tell({ change: 'suspect', record: plain(record) })
+    return { stamp: this.#stamp, heads }
+  }
+
+  #stage(entry: OpenSession, stage: 'away' | 'lost'): void {
+    const { awayMs, resumeMs } = this.#options.times
+    entry.stage = stage
+    entry.ends = this.#options.now() + (stage === 'away' ? awayMs : resumeMs)
+  }
+
+  #leasesOf(session: string): Owned[] {
+    const keys = this.#sessions.get(session)?.leases ?? []
+    return keys.flatMap((key) => {
+      const record = this.#records.get(key)
+      return record?.owner === session ? [record] : []
+    })
+  }
+
+  #lose(sessions: string[]): void {
+    const over: string[] = []
+    for (const session of sessions) {
+      const entry = this.#sessions.get(session)
+      if (!entry) continue
+      this.#stage(entry, 'lost')
+      if (entry.ticket === undefined) over.push(session)
+      for (const channel of entry.channels) this.#forget(this.#members, channel, session)
+      for (const record of this.#leasesOf(session)) {
+        record.state = 'suspect'
+        record.revision = this.#nextRevision()
+        record.ends = this.#options.now() + this.#options.times.graceMs
+        this.#tell({ change: 'suspect', record: plain(record) })
+      }
     }
-    return true
+    this.#tellAll('gone', sessions)
+    for (const session of over) this.#sessions.delete(session)
+    this.#close(over)
+  }
+
+  /** What could still be taken over is no more. */
+  #expire(sessions: string[]): void {
+    for (const session of sessions) {
+      const key = `service/${this.#sessions.get(session)?.subject}/${session}`
+      const record = this.#records.get(key)
+      if (record?.owner === session) this.#remove(record, 'expired')
+      this.#sessions.delete(session)
+    }
+    this.#close(sessions)
+  }
+
+  #close(sessions: string[]): void {
+    for (const { log } of this.#logs.values()) for (const session of sessions) log.close(`session/${session}`)
+    this.#tellAll('over', sessions)
   }
 
   #remove(record: Owned, reason: string): number {
@@ -295,9 +471,9 @@ export class EmbeddedState {
     for (const origin of this.#workers.keys()) this.#options.audience.change(origin, change)
   }
 
-  #tellGone(sessions: string[]): void {
+  #tellAll(what: 'gone' | 'over', sessions: string[]): void {
     if (sessions.length === 0) return
-    for (const origin of this.#workers.keys()) this.#options.audience.gone(origin, sessions)
+    for (const origin of this.#workers.keys()) this.#options.audience[what](origin, sessions)
   }
 }
 

@@ -1,17 +1,26 @@
 import type { Socket } from 'node:net'
 import { deserialize, serialize } from 'node:v8'
 import { batchHead } from '../batch.ts'
-import type { Batch, Member } from '../bus.ts'
-import type { Put, RecordChange, SessionEntry, StoredRecord, Written } from '../store.ts'
+import type { Batch, Member, Range } from '../bus.ts'
+import type { Joined, Put, RecordChange, SessionEntry, StoredRecord, Taken, Written } from '../store.ts'
 
 /** What a worker may ask of the primary: arguments and result. */
 export interface Calls {
   subscribe: { args: [channel: string]; result: undefined }
   unsubscribe: { args: [channel: string]; result: undefined }
-  openSession: { args: [entry: SessionEntry]; result: number }
-  join: { args: [session: string, channel: string]; result: number }
+  forget: { args: [channels: string[]]; result: undefined }
+  read: {
+    args: [ranges: Range[], bytes: number]
+    /** `bytes` as `encodeBatch` made them; `rest` is to be read by another call. */
+    result: { batches: { batch: SealedBatch; stamp: number }[]; missing: Range[]; rest: Range[] }
+  }
+  openSession: { args: [entry: SessionEntry]; result: Joined }
+  join: { args: [session: string, channel: string]; result: Joined }
   leave: { args: [session: string, channel: string]; result: undefined }
   endSession: { args: [session: string, how: 'left' | 'lost']; result: undefined }
+  release: { args: [session: string, done: number]; result: undefined }
+  takeOver: { args: [entry: SessionEntry]; result: Taken }
+  fence: { args: [origin: number]; result: undefined }
   pick: { args: [channel: string]; result: Member | undefined }
   absent: { args: [sessions: string[]]; result: string[] }
   put: { args: [put: Put]; result: Written }
@@ -32,7 +41,8 @@ export type PrimaryMessage =
   | { kind: 'admitted'; origin: number; epoch: string }
   | { kind: 'result'; id: number; value?: unknown; error?: string }
   | { kind: 'change'; change: RecordChange }
-  | { kind: 'gone'; sessions: string[] }
+  | { kind: 'gone' | 'over'; sessions: string[] }
+  | { kind: 'release'; session: string }
   | { kind: 'ended'; origin: number }
 export type WorkerMessage = { kind: 'call'; id: number; name: CallName; args: unknown[] }
 

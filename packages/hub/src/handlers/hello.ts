@@ -58,7 +58,7 @@ async function enter(session: Session, groups: ReadonlySet<string>, context: Con
   await storeCall(Promise.all(own.map((channel) => context.delivery.add(channel, session))))
   if (session.isClosed) return
   session.registered = true
-  const stamp = await storeCall(context.store.openSession({ session: session.id, subject: session.subject, channels }))
-  for (const channel of channels) context.delivery.confirm(channel, session, stamp)
+  const joined = await storeCall(context.store.openSession({ session: session.id, subject: session.subject, channels }))
+  for (const channel of own) context.delivery.confirm(channel, session, joined)
   if (!session.isClosed) await recordService(session, context)
 }
