@@ -1,4 +1,5 @@
 import type { AddressInfo, Server } from 'node:net'
+import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
 import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
@@ -13,6 +14,7 @@ import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
+import { askToLeave } from './goaway.ts'
 import { Identity } from './identity.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
@@ -37,9 +39,21 @@ export interface Worker {
   readonly sessions: number
   /** Shows this certificate in every handshake from now on; open connections live on. */
   present(certificate: HubCertificate): void
-  /** Reads no more, waits until what was accepted is in the log and acknowledged, hangs up, and lets go of the port. */
-  stop(): Promise<void>
+  /** Takes new connections, or leaves them to others; those that it has live on. */
+  accept(accepts: boolean): void
+  /** Asks so many clients to connect again, within that time. */
+  part(order: { count: number; withinMs: number }): void
+  /** Another trust list counts, and sessions end whose token it does not accept. Rejects with DamonError `bad_trust_list`. */
+  trust(list: string): Promise<void>
+  /**
+   * Lets go of the port and of the clients, which may take that time to move to one of these hubs; then reads no more, waits until
+   * what was accepted is in the log and acknowledged, and hangs up.
+   */
+  stop(order: { withinMs: number; hubs: readonly string[] }): Promise<void>
 }
+
+/** How much later than asked a client may leave, ms. */
+const leaveSlackMs = 500
 
 /** How long accepted frames may take into the log when the worker stops, ms. */
 const lastAppendMs = 1_000
@@ -56,6 +70,8 @@ export async function startWorker(options: {
   registry: Registry
   /** Told when the store comes or goes. */
   reachable: (ok: boolean) => void
+  /** Told of an operator's wish that all workers are replaced, which every worker hears. */
+  roll: (wish: string) => void
   fenced: () => void
 }): Promise<Worker> {
   const { config, log, registry, fenced } = options
@@ -133,17 +149,21 @@ export async function startWorker(options: {
   }
   const sessions = new Set<Session>()
   const began = performance.now()
-  const desk = new Desk(context, () => ({
-    worker: `w${bus.origin}`,
-    origin: bus.origin,
-    pid: process.pid,
-    sessions: sessions.size,
-    uptimeMs: Math.round(performance.now() - began),
-    bus: config.REDIS_URL ? 'redis' : 'cluster',
-    reachable: lease.reachable,
-    records: replica.size,
-    openRequests: requests.size,
-  }))
+  const desk = new Desk(
+    context,
+    () => ({
+      worker: `w${bus.origin}`,
+      origin: bus.origin,
+      pid: process.pid,
+      sessions: sessions.size,
+      uptimeMs: Math.round(performance.now() - began),
+      bus: config.REDIS_URL ? 'redis' : 'cluster',
+      reachable: lease.reachable,
+      records: replica.size,
+      openRequests: requests.size,
+    }),
+    options.roll,
+  )
   await desk.open()
 
   const ended = (session: Session) => {
@@ -165,8 +185,9 @@ export async function startWorker(options: {
       metrics.sessions.set(sessions.size)
     },
   })
-  const port = await listen(tls, config.HUB_PORT, config.HUB_HOST)
-  if (config.HUB_PLAIN_PORT !== undefined) await listen(plain, config.HUB_PLAIN_PORT, '127.0.0.1')
+  const doors = [{ server: tls as Server, port: config.HUB_PORT, host: config.HUB_HOST }]
+  if (config.HUB_PLAIN_PORT !== undefined) doors.push({ server: plain, port: config.HUB_PLAIN_PORT, host: '127.0.0.1' })
+  const [port = 0] = await Promise.all(doors.map(({ server, port, host }) => listen(server, port, host)))
 
   const tickMs = config.HUB_HEARTBEAT_MS / checksPerHeartbeat
   const checks = setInterval(() => {
@@ -194,8 +215,31 @@ export async function startWorker(options: {
       tls.setSecureContext({ ...contextOptions, key, cert: chain })
       identity.answerTo(chain)
     },
-    async stop() {
+    accept(accepts) {
+      for (const { server, port, host } of doors) {
+        // Off the port altogether: the primary would offer every connection again and again to one that refuses it.
+        if (!accepts) server.close()
+        else if (!server.listening) server.listen({ port, host })
+      }
+    },
+    part({ count, withinMs }) {
+      askToLeave([...sessions].slice(-count), { reason: 'balance', withinMs, hubs: [] })
+    },
+    async trust(list) {
+      const before = identity.trust
+      await identity.follow(list)
+      for (const session of sessions) {
+        const lost = session.isIdentified ? identity.lost(session.identified, before) : undefined
+        if (lost) session.close(lost, damonError(lost === 'token_revoked' ? lost : 'denied', 'The trust list changed.'))
+      }
+    },
+    async stop({ withinMs, hubs }) {
       for (const server of [tls, plain]) server.close()
+      if (withinMs > 0) {
+        const leaveBy = performance.now() + withinMs + leaveSlackMs
+        if (askToLeave(sessions, { reason: 'restarting', withinMs, hubs }) > 0)
+          while (sessions.size > 0 && performance.now() < leaveBy) await delay(20)
+      }
       for (const session of sessions) session.quiet()
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)

@@ -20,8 +20,8 @@ export interface Traffic {
   questions?: number
   /** Only these speak; default: all. */
   speakers?: readonly string[]
-  /** Only to this address. */
-  to?: string
+  /** Chance that a message is for everybody; default 0.004. */
+  toAll?: number
 }
 
 /** One client of the crew. */
@@ -212,7 +212,7 @@ export class Crew implements AsyncDisposable {
     })
   }
 
-  async #run({ rate, bytes, questions = 0, speakers, to }: Traffic): Promise<void> {
+  async #run({ rate, bytes, questions = 0, speakers, toAll = 0.004 }: Traffic): Promise<void> {
     const names = speakers ?? this.members.map(({ name }) => name)
     const began = performance.now()
     let sent = 0
@@ -224,7 +224,7 @@ export class Crew implements AsyncDisposable {
       for (; sent < seconds * rate; sent++) {
         const member = this.#byName.get(this.#random.pick(names))
         if (!member) continue
-        const [address, any] = to === undefined ? this.#destination() : ([to, false] as const)
+        const [address, any] = this.#destination(toAll)
         this.#send(member, address, any, bytes)
       }
       for (; asked < seconds * questions; asked++) this.#ask(this.#random.pick(this.members))
@@ -233,10 +233,10 @@ export class Crew implements AsyncDisposable {
   }
 
   /** Mostly groups, many to one client, some to one member, a few to all. */
-  #destination(): [address: string, any: boolean] {
+  #destination(toAll: number): [address: string, any: boolean] {
     const dice = this.#random.next()
     const { name, groups } = this.#random.pick(this.members)
-    if (dice < 0.004) return ['all', false]
+    if (dice < toAll) return ['all', false]
     if (dice < 0.5) return [addressOf(name), false]
     return [`group/${this.#random.pick(groups)}`, dice > 0.9]
   }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Crew } from './crew.ts'
 import type { Fault } from './fault.ts'
-import { childrenOf, kill } from './machine.ts'
+import { kill, type Machine } from './machine.ts'
 import type { Stage, StageShape } from './stage.ts'
 
 const heartbeatMs = 2_000
@@ -95,6 +95,40 @@ export const faults: readonly Fault[] = [
       await sleep(3_000)
       stage.last.back()
       return undefined
+    },
+  },
+  {
+    name: 'rolled',
+    title: 'Rolling restart of both machines',
+    stage: two,
+    traffic: { ...talk, rate: 1_000 },
+    async strike(stage) {
+      for (const machine of stage.machines) await roll(machine)
+      return undefined
+    },
+  },
+  {
+    name: 'rolled-alone',
+    title: 'Rolling restart, no Redis',
+    stage: alone,
+    traffic: { ...talk, rate: 1_000 },
+    async strike(stage) {
+      await roll(stage.first)
+      return undefined
+    },
+  },
+  {
+    name: 'rolled-crowd',
+    title: 'Rolling restart of 4 workers with 2,000 clients',
+    stage: crowd,
+    traffic: { ...talk, rate: 1_000, toAll: 0 },
+    bars: { ratio: 1.15 },
+    async strike(stage) {
+      await roll(stage.first)
+      await sleep(1_000)
+      const counts = new Map<number, number>()
+      for (const pid of (await placesOf(stage.crew)).values()) counts.set(pid, (counts.get(pid) ?? 0) + 1)
+      return { ratio: Math.max(...counts.values()) / Math.min(...counts.values()) }
     },
   },
   {
@@ -235,6 +269,20 @@ export const faults: readonly Fault[] = [
     },
   },
 ]
+
+/** Lets a machine replace its workers, and waits until all are new and none is moved any more. */
+async function roll(machine: Machine): Promise<void> {
+  const old = new Set(machine.workers)
+  const rolls = await machine.metric('damon_hub_rolls_total{result="done"}')
+  machine.service.signal('SIGHUP')
+  const deadline = performance.now() + 120_000
+  while ((await machine.metric('damon_hub_rolls_total{result="done"}')) <= rolls) {
+    if (performance.now() > deadline) throw new Error(`The roll does not end:\n${machine.output.slice(-4_000)}`)
+    await sleep(50)
+  }
+  const left = machine.workers.filter((pid) => old.has(pid))
+  if (left.length > 0) throw new Error(`${left.length} workers were not replaced.`)
+}
 
 /** A worker with a client on it, and clients of other workers. */
 async function blockable(stage: Stage): Promise<{ pid: number; on: string; off: string[] }> {

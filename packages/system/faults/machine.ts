@@ -78,12 +78,17 @@ export class Machine implements AsyncDisposable {
   async whole(workers: number, withinMs = 60_000): Promise<void> {
     const deadline = performance.now() + withinMs
     for (;;) {
-      const reply = await fetch(`${this.#service?.ready.metrics}/metrics`).catch(() => undefined)
-      const serving = /^damon_hub_workers (\d+)$/m.exec((await reply?.text().catch(() => '')) ?? '')?.[1]
-      if (Number(serving) === workers) return
+      if ((await this.metric('damon_hub_workers')) === workers) return
       if (performance.now() > deadline) throw new Error(`${this.name} is not whole:\n${this.output.slice(-4_000)}`)
       await sleep(50)
     }
+  }
+
+  /** What it counts under this name and these labels; 0 where there is nothing, or it does not answer. */
+  async metric(name: string): Promise<number> {
+    const reply = await fetch(`${this.#service?.ready.metrics}/metrics`).catch(() => undefined)
+    const lines = ((await reply?.text().catch(() => '')) ?? '').split('\n')
+    return Number(lines.find((line) => line.startsWith(`${name} `))?.slice(name.length + 1) ?? 0)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -124,6 +129,15 @@ export function childrenOf(pid: number): number[] {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
   } catch {
     return []
+  }
+}
+
+/** Whether a process runs; one that only waits for its parent to take note of its end does not. */
+export function runs(pid: number): boolean {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ')
+  } catch {
+    return false
   }
 }
 

@@ -58,10 +58,11 @@ export class Stage implements AsyncDisposable {
     for (let i = 0; i < shape.machines; i++) machines.push(made.use(await startMachine(shape, house, redis, i)))
     const [first] = machines
     if (!first) throw new Error('A stage has a machine.')
-    const port = shape.plain ? Number(new URL(first.service.ready.plain ?? '').port) : first.port
-    const proxy = made.use(await startProxy({ host: '127.0.0.1', port }))
+    const proxy = made.use(await startProxy({ host: '127.0.0.1', port: first.port }))
     const urls = machines.map(({ port }) => `wss://localhost:${port}`)
-    urls[0] = `${shape.plain ? 'ws' : 'wss'}://localhost:${proxy.port}`
+    urls[0] = shape.plain
+      ? (first.service.ready.plain ?? '').replace('127.0.0.1', 'localhost')
+      : `wss://localhost:${proxy.port}`
     // One key for all: making thousands of them is not what takes the time here.
     const { privateKey: identity } = await generateKey()
     const crew = made.use(
@@ -136,7 +137,7 @@ async function startMachine(
       HUB_WORKERS: String(shape.workers),
       HUB_HEARTBEAT_MS: String(shape.heartbeatMs),
       HUB_STATE_DIR: state,
-      LOG_LEVEL: 'warn',
+      LOG_LEVEL: process.env.FAULT_LOG ?? 'warn',
       NODE_OPTIONS: `--import=${preload.href}`,
       FAULT_CLOCK_FILE: clockFile(house, index),
       ...(shape.plain && { HUB_PLAIN_PORT: '0' }),
