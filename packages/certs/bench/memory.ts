@@ -5,19 +5,26 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import { trustedIssuer } from '@damon/testkit/trusted-issuer'
+import { parse } from 'yaml'
 
 /**
  * What certs takes with many certificates: bundles the service as its image does, has it issue that many by its local
- * issuer with no hub in reach, starts it again on what it has, and prints its resident memory.
- * `node packages/certs/bench/memory.ts [COUNT] [NODE FLAGS]`
+ * issuer with no hub in reach, starts it again on what it has, and prints its resident memory. Flags and environment are
+ * those of docker-compose.yml.
+ * `node packages/certs/bench/memory.ts [COUNT] [MORE NODE FLAGS]`
  */
 const count = Number(process.argv[2] ?? 1_000)
-const flags = process.argv.slice(3)
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+const { certs } = parse(await readFile(join(root, 'docker-compose.yml'), 'utf8'), { merge: true }).services
+const [, ...command] = certs.command as string[]
+const flags = [certs.build.args.NODE_FLAGS, ...command.slice(0, -1), ...process.argv.slice(3)]
 await using folder = await temporaryFolder()
 const file = (name: string) => join(folder.path, name)
-const source = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-const bundle = ['--platform', 'node', '--format', 'esm', '--dir', file('out'), '--entry-file-names', 'main.mjs']
-execFileSync('rolldown', [source, ...bundle], { stdio: 'ignore' })
+execFileSync('rolldown', ['--config', 'docker/rolldown.config.mjs'], {
+  cwd: root,
+  env: { ...process.env, SERVICE: 'certs', OUT: file('out') },
+  stdio: 'ignore',
+})
 const { credential } = await trustedIssuer()
 const rights = ['join:certs', 'issue:*', 'get:cert-reader/*', 'get:cert/*', 'put:cert/*']
 const connection = { ...(await credential('certs/one', rights)), urls: ['wss://127.0.0.1:9'] }
@@ -39,6 +46,7 @@ async function run(text: string): Promise<number> {
   const child = spawn(process.execPath, [...flags, file('out/main.mjs')], {
     env: {
       PATH: process.env.PATH,
+      MALLOC_ARENA_MAX: String(certs.environment.MALLOC_ARENA_MAX),
       CERTS_CONFIG_FILE: file('wanted.json'),
       CERTS_STATE_DIR: file('state'),
       CERT_STORE_KEY: '00'.repeat(32),

@@ -3,6 +3,7 @@ import * as acme from 'acme-client'
 import { z } from 'zod'
 import type { Clock } from './clock.ts'
 import { asCertsError, CertsError, certsError } from './errors.ts'
+import type { Ledger } from './ledger.ts'
 import { patiently } from './patience.ts'
 import type { Store } from './store.ts'
 
@@ -26,6 +27,7 @@ export interface AccountOptions {
   externalAccount?: { kid: string; key: string } | undefined
   /** After so many days the account gets a new key. */
   keyDays?: number | undefined
+  ledger: Pick<Ledger, 'reserveAccount'>
   store: Store
   clock: Clock
   log: Logger
@@ -68,10 +70,13 @@ export class AcmeAccount {
 
   /** The stored key; after a crash in the middle of a rollover the one that the authority has. */
   async #settled(signal: AbortSignal): Promise<Stored> {
-    const { name, store, clock, log } = this.#options
+    const { name, ledger, store, clock, log } = this.#options
     const content = await store.read(`account/${name}`)
     const stored = content && schema.parse(JSON.parse(Buffer.from(content).toString()))
-    if (!stored) return this.#save({ key: await newKey(), since: clock.now() })
+    if (!stored) {
+      await ledger.reserveAccount()
+      return this.#save({ key: await newKey(), since: clock.now() })
+    }
     if (stored.nextKey === undefined) return stored
     const isNew = await this.#isKnown(stored.nextKey, signal)
     log.warn({ issuer: name, isNew }, 'a rollover of the account key was interrupted')

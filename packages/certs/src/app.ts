@@ -112,8 +112,11 @@ export async function startCerts(config: CertsConfig, parts: CertsParts): Promis
     await Promise.all([delivering, revoking, following])
   })
   const told = (outcome: 'changed' | Error) => {
-    if (outcome === 'changed') log.info('the certificates file has changed')
-    else log.error({ err: outcome }, 'the certificates file was not taken over: the one before still counts')
+    if (outcome === 'changed') {
+      log.info('the certificates file has changed')
+      // Its rules of delivery may be others now, as well for what was issued before.
+      delivery.refresh()
+    } else log.error({ err: outcome }, 'the certificates file was not taken over: the one before still counts')
   }
   started.use(file.watch(told))
   const find = (id: string): Renewal => {

@@ -70,7 +70,14 @@ export class Delivery {
 
   /** How far each certificate has come with each reader. */
   get stages(): readonly ReaderStage[] {
-    return this.#stages
+    const { shelf } = this.#options
+    return this.#stages.map((stage) => {
+      const fingerprint = shelf.current(stage.certificate)?.fingerprint
+      if (fingerprint === undefined || fingerprint === stage.fingerprint) return stage
+      // What is known is about the one before: the newest has not come to anybody yet.
+      const { certificate, reader } = stage
+      return { certificate, fingerprint, reader, delivered: false, served: false, late: false }
+    })
   }
 
   /** What goes on with a certificate that is tried on one reader first. */
@@ -129,6 +136,7 @@ export class Delivery {
         const certificate = assigned(reader.name)
         const stage: ReaderStage = {
           certificate: id,
+          fingerprint: current.fingerprint,
           reader: reader.name,
           delivered: lies?.fingerprint === current.fingerprint,
           served: reader.serving[id]?.fingerprint === current.fingerprint,
@@ -181,11 +189,10 @@ export class Delivery {
 
   /** Says of each reader once that it is late, and once that it is not any more. */
   #complain(stages: readonly ReaderStage[]): void {
-    const { clock, rules, shelf, log } = this.#options
+    const { clock, rules, log } = this.#options
     const known = new Set<string>()
     for (const stage of stages) {
-      const { certificate, reader, deliveredAt, served } = stage
-      const fingerprint = shelf.current(certificate)?.fingerprint
+      const { certificate, fingerprint, reader, deliveredAt, served } = stage
       const key = `${certificate} ${reader} ${fingerprint}`
       known.add(key)
       stage.late = !served && deliveredAt !== undefined && clock.now() >= deliveredAt + rules(certificate).servedWithin

@@ -34,10 +34,14 @@ export class Ledger {
 
   /** Why an order cannot be made now, with the time when it can; nothing if it can. */
   async refusal(kind: OrderKind): Promise<CertsError | undefined> {
+    const { spent, needed } = tokensOf(kind)
+    return this.#refusal([...spent, ...needed])
+  }
+
+  async #refusal(tokens: readonly Token[]): Promise<CertsError | undefined> {
     if (!this.#counts) return undefined
     const buckets = await this.#read()
-    const { spent, needed } = tokensOf(kind)
-    const waits = [...spent, ...needed].map((token) => ({ token, at: availableAt(buckets, token) }))
+    const waits = tokens.map((token) => ({ token, at: availableAt(buckets, token) }))
     const last = waits.sort((a, b) => b.at - a.at)[0]
     if (!last || last.at <= this.#clock.now()) return undefined
     const { capacity, about } = letsEncryptLimits[last.token.limit]
@@ -54,6 +58,17 @@ export class Ledger {
       const { spent } = tokensOf(kind)
       await this.#save(take(await this.#read(), spent, this.#clock.now()))
       return spent
+    })
+  }
+
+  /** Takes the token of a new account, or throws `limit_reached`. */
+  async reserveAccount(): Promise<void> {
+    if (!this.#counts) return
+    await this.#inTurn(async () => {
+      const tokens: Token[] = [{ limit: 'accounts', of: 'this address' }]
+      const refusal = await this.#refusal(tokens)
+      if (refusal) throw refusal
+      await this.#save(take(await this.#read(), tokens, this.#clock.now()))
     })
   }
 

@@ -60,7 +60,7 @@ export function listCertificates(
       ...(trial && { trial }),
       readers: delivery.stages
         .filter(({ certificate }) => certificate === wanted.id)
-        .map(({ certificate: _, ...stage }) => stage),
+        .map(({ certificate: _, fingerprint: __, ...stage }) => stage),
     }
   })
 }

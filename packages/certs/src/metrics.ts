@@ -4,6 +4,8 @@ import type { StoredCertificate } from './shelf.ts'
 /** How far a certificate has come with one reader; each stage includes those before it. */
 export interface ReaderStage {
   certificate: string
+  /** Of the certificate that this is about: the current one. */
+  fingerprint: string
   /** SERVICE/READER */
   reader: string
   /** The current certificate lies sealed in the reader's record. */

@@ -1,3 +1,5 @@
+import { getDomain } from 'tldts'
+
 const minute = 60_000
 const hour = 60 * minute
 const day = 24 * hour
@@ -16,7 +18,7 @@ export const letsEncryptLimits = {
   domain: { capacity: 50, refillMs: (7 * day) / 50, about: 'certificates for the registered domain in 7 days' },
   set: { capacity: 5, refillMs: (7 * day) / 5, about: 'certificates for exactly these names in 7 days' },
   failures: { capacity: 5, refillMs: hour / 5, about: 'failed validations of the name in an hour' },
-  accounts: { capacity: 10, refillMs: (3 * hour) / 10, about: 'accounts of this address in 3 hours' },
+  accounts: { capacity: 10, refillMs: (3 * hour) / 10, about: 'new accounts in 3 hours' },
 } as const satisfies Record<string, Limit>
 export type LimitName = keyof typeof letsEncryptLimits
 
@@ -67,17 +69,13 @@ export function take(buckets: Buckets, tokens: readonly Token[], now: number, ba
   return Object.fromEntries(Object.entries(next).filter(([, fullAt]) => fullAt > now))
 }
 
-/** Second-level names under which countries register domains; longer suffixes of the public list are rare. */
-const generic = /^(ac|co|com|edu|gob|gov|gv|ne|net|or|org)$/
-
 /**
- * The registered domain of a name: its last two labels, three where a country registers below `co` and the like. Where the
- * public suffix list knows better, too many names share a bucket here, which is the safe side.
+ * The registered domain of a name by the public suffix list, also below the suffixes that companies have entered
+ * (`you.github.io`), as Let's Encrypt counts; a name that is such a suffix itself stands for itself.
  */
 export function registeredDomain(name: string): string {
-  const labels = withoutStar(name).split('.')
-  const [second = '', top = ''] = labels.slice(-2)
-  return labels.slice(top.length === 2 && generic.test(second) ? -3 : -2).join('.')
+  const host = withoutStar(name)
+  return getDomain(host, { allowPrivateDomains: true, extractHostname: false, validateHostname: false }) ?? host
 }
 
 function withoutStar(name: string): string {

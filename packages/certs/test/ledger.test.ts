@@ -54,6 +54,18 @@ test('five failed validations in an hour close a name for a while; an order that
   expect(await ledger.refusal(fresh(['b.a.test']))).toBeUndefined()
 })
 
+test('the eleventh account within three hours is refused here', async () => {
+  await using folder = await temporaryFolder()
+  const clock = new ManualClock(1_000 * day)
+  const ledger = await ledgerOn(folder.path, clock)
+  for (let count = 0; count < 10; count++) await ledger.reserveAccount()
+  await expect(ledger.reserveAccount()).rejects.toMatchObject({
+    code: 'limit_reached',
+    retryAt: clock.now() + (3 * hour) / 10,
+  })
+  expect(await ledger.refusal(fresh(['a.test']))).toBeUndefined()
+})
+
 test('an authority without known limits is never refused', async () => {
   await using folder = await temporaryFolder()
   const store = await Store.open(folder.path, storeKey)
@@ -91,6 +103,10 @@ test.each([
   ['*.a.b.example.com', 'example.com'],
   ['a.example.co.uk', 'example.co.uk'],
   ['a.example.de', 'example.de'],
+  ['a.example.kawasaki.jp', 'a.example.kawasaki.jp'],
+  ['a.b.you.github.io', 'you.github.io'],
+  ['github.io', 'github.io'],
+  ['a.xn--bcher-kva.example', 'xn--bcher-kva.example'],
   ['localhost', 'localhost'],
 ])('%s is registered as %s', (name, domain) => {
   expect(registeredDomain(name)).toBe(domain)

@@ -4,6 +4,7 @@ import { createMetrics, type ReaderStage } from '../src/metrics.ts'
 
 const stage = (reader: string, rest: Partial<ReaderStage> = {}): ReaderStage => ({
   certificate: 'edge',
+  fingerprint: 'f'.repeat(64),
   reader,
   delivered: true,
   served: false,

@@ -1,4 +1,4 @@
-import type { Answer } from '@damon/client/request'
+import type { Answer } from '@damon/client/answer'
 import type { z } from 'zod'
 import { CliError } from './cli-error.ts'
 

@@ -1,6 +1,6 @@
 import { DamonError, damonError } from '@damon/protocol/errors'
 import { Backoff } from './backoff.ts'
-import { type Deferred, deferred, quiet, unrefTimer } from './deferred.ts'
+import { type Deferred, deferred, quiet, unlessAborted, unrefTimer } from './deferred.ts'
 import { encodeRecord, type Records, type Written } from './records.ts'
 
 /** What an announcement needs of its hub. */
@@ -49,17 +49,17 @@ export class Announcement<T = unknown> implements AsyncDisposable {
   }
 
   /** Resolves when the hub has the record with its latest value; rejects when it refuses it, or after `drop` and close. */
-  ready(): Promise<void> {
+  ready(signal?: AbortSignal): Promise<void> {
     const error = this.#over ?? this.#refused
     const settled = deferred<void>()
     if (error) settled.reject(error)
     else if (this.#owned && this.#stored >= this.#version) settled.resolve()
     else this.#waiters.push({ version: this.#version, settled })
-    return settled.promise
+    return quiet(unlessAborted(settled.promise, signal))
   }
 
-  /** Changes the value, and resolves when the hub has it or a later one. While disconnected it waits, however long. */
-  update(value: T): Promise<void> {
+  /** Changes the value, and resolves when the hub has it or a later one. While disconnected it waits, however long, or until aborted; the value is changed all the same. */
+  update(value: T, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     if (this.#over) return quiet(Promise.reject(this.#over))
     try {
       this.#value = encodeRecord(value)
@@ -69,7 +69,7 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     this.#version++
     this.#refused = undefined
     this.#reconcile()
-    return this.ready()
+    return this.ready(signal)
   }
 
   /** Takes the record away, telling its watchers why. It is not put again. */
@@ -84,10 +84,12 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     return this.drop('done')
   }
 
-  /** A session began: the record is put again. */
-  up(): void {
-    this.#session++
-    this.#owned = false
+  /** A session began, or goes on. Unless its records were `kept` in it, the record is put again. */
+  up(kept: boolean): void {
+    if (!kept) {
+      this.#session++
+      this.#owned = false
+    }
     this.#refused = undefined
     this.#backoff.reset()
     this.#resume?.()
@@ -107,7 +109,9 @@ export class Announcement<T = unknown> implements AsyncDisposable {
     if (this.#stored === 0) return
     try {
       // Put in an earlier session: only if nobody has written it since.
-      await this.#home.records.drop(this.key, reason, this.#owned ? undefined : this.#written?.revision)
+      await this.#home.records.drop(this.key, reason, {
+        expect: this.#owned ? undefined : this.#written?.revision,
+      })
     } catch (error) {
       const gone = error instanceof DamonError && (error.code === 'not_found' || error.code === 'conflict')
       if (!gone) throw error

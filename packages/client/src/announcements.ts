@@ -1,6 +1,7 @@
 import { type DamonError, damonError } from '@damon/protocol/errors'
 import { Announcement, type AnnouncementHome } from './announcement.ts'
-import { checkKey } from './records.ts'
+import type { RecordContract } from './contract.ts'
+import { checkKey, keyOf } from './records.ts'
 
 /** The records that this client keeps alive, by key. */
 export class Announcements {
@@ -11,7 +12,8 @@ export class Announcements {
     this.#home = home
   }
 
-  announce<T>(key: string, value: T): Announcement<T> {
+  announce<T>(record: string | RecordContract, value: T): Announcement<T> {
+    const key = keyOf(record)
     checkKey(key)
     if (this.#byKey.has(key))
       throw damonError('bad_field', `key: "${key}" is announced already. Update that one.`, { field: 'key' })
@@ -20,8 +22,9 @@ export class Announcements {
     return announcement
   }
 
-  up(): void {
-    for (const announcement of this.#byKey.values()) announcement.up()
+  /** A session began, or goes on. `kept`: its records were never in doubt. */
+  up(kept: boolean): void {
+    for (const announcement of this.#byKey.values()) announcement.up(kept)
   }
 
   close(error: DamonError): void {

@@ -1,7 +1,7 @@
 import { type DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientControlFrame, HubControlFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
-import { type Deferred, deferred, unrefTimer } from './deferred.ts'
+import { type Deferred, deferred, unlessAborted, unrefTimer } from './deferred.ts'
 import { type RecordFrameEntry, readEntries } from './record-entry.ts'
 
 type AckFrame = Extract<HubControlFrame, { type: 'ack' }>
@@ -42,10 +42,14 @@ export class Calls {
     this.#timeoutMs = timeoutMs
   }
 
-  /** Sends a control frame and waits for its answer. */
-  call(make: (id: number) => CallFrame, { repeat }: { repeat: boolean }): Promise<CallResult> {
+  /** Sends a control frame and waits for its answer. Aborted, it is not sent any more, or its answer is not waited for. */
+  call(
+    make: (id: number) => CallFrame,
+    { repeat, signal }: { repeat: boolean; signal?: AbortSignal | undefined },
+  ): Promise<CallResult> {
     const settled = deferred<CallResult>()
     if (this.#end) settled.reject(this.#end)
+    else if (signal?.aborted) settled.reject(signal.reason)
     else if (this.#open.size >= limits.openRequests)
       settled.reject(damonError('overloaded', 'Too many calls wait for the hub.'))
     else {
@@ -54,6 +58,7 @@ export class Calls {
       const call = { frame: make(id), repeat, sent: false, entries: [], settled, timer }
       this.#open.set(id, call)
       call.sent = this.#send(call.frame)
+      if (signal) return unlessAborted(settled.promise, signal).finally(() => this.#take(id))
     }
     return settled.promise
   }

@@ -114,6 +114,7 @@ export class CertificateReader implements AsyncDisposable {
 
   /** The certificate in use as Node's TLS takes it; ask anew for each handshake. */
   get secureContext(): SecureContext | undefined {
+    if (this.#current) this.#context ??= createSecureContext({ key: this.#current.key, cert: this.#current.chain })
     return this.#context
   }
 
@@ -132,7 +133,10 @@ export class CertificateReader implements AsyncDisposable {
    */
   attach(server: TlsServer, options: SecureContextOptions = {}): Disposable {
     this.#servers.set(server, options)
-    if (this.#current) this.#give(server, options, this.#current)
+    if (this.#current) {
+      server.setSecureContext({ ...options, key: this.#current.key, cert: this.#current.chain })
+      this.#expectProof(server)
+    }
     return { [Symbol.dispose]: () => void this.#servers.delete(server) }
   }
 
@@ -205,17 +209,40 @@ export class CertificateReader implements AsyncDisposable {
   /** Puts a certificate to use everywhere; throws, and changes nothing, when anything about it is wrong. */
   #use({ key, chain, fingerprint, version }: OpenedCertificate): void {
     const { names, notBefore, notAfter } = checkPair({ key, chain, names: this.#names, now: Date.now() })
-    // The last thing that could fail in a server: keys that this OpenSSL finds too weak.
-    this.#context = createSecureContext({ key, cert: chain })
-    this.#current = { key, chain, fingerprint, version, names, notBefore, notAfter }
+    const certificate = { key, chain, fingerprint, version, names, notBefore, notAfter }
+    this.#context = this.#switch(certificate)
+    this.#current = certificate
     this.#unproven = new Set()
-    for (const [server, options] of this.#servers) this.#give(server, options, this.#current)
+    for (const server of this.#servers.keys()) this.#expectProof(server)
     this.#first.resolve(this.#current)
     this.#listeners.emit('change', this.#current)
   }
 
-  #give(server: TlsServer, options: SecureContextOptions, { key, chain }: DeliveredCertificate): void {
-    server.setSecureContext({ ...options, key, cert: chain })
+  /**
+   * Gives all servers a certificate, or throws and leaves them what they had: OpenSSL may find its key too weak. Building a
+   * context is most of the work, so one for ourselves is only built where no server tells whether it can be.
+   */
+  #switch({ key, chain }: DeliveredCertificate): SecureContext | undefined {
+    if (this.#servers.size === 0) return createSecureContext({ key, cert: chain })
+    const switched: TlsServer[] = []
+    try {
+      for (const [server, options] of this.#servers) {
+        server.setSecureContext({ ...options, key, cert: chain })
+        switched.push(server)
+      }
+    } catch (error) {
+      const before = this.#current
+      if (before) {
+        for (const server of switched) {
+          server.setSecureContext({ ...this.#servers.get(server), key: before.key, cert: before.chain })
+        }
+      }
+      throw error
+    }
+    return undefined
+  }
+
+  #expectProof(server: TlsServer): void {
     this.#proveServer(server).catch((error) => {
       if (!(error instanceof DamonError && error.code === 'closed')) this.#listeners.emit('unproven', error)
     })

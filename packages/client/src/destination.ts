@@ -1,10 +1,30 @@
 import { damonError } from '@damon/protocol/errors'
-import { isAddress, isEvent } from '@damon/protocol/names'
+import { isAddress } from '@damon/protocol/names'
+import {
+  accept,
+  checkEvent,
+  type EventContract,
+  type InputOf,
+  type OutputOf,
+  type RequestContract,
+  type Schema,
+} from './contract.ts'
 import { deferred } from './deferred.ts'
 import type { Outbound, Outgoing } from './outbound.ts'
 import type { Request } from './request.ts'
 import type { RequestOptions, Requests } from './requests.ts'
 import { encodeValue } from './values.ts'
+
+/** How a message is sent. */
+export interface SendOptions {
+  /** Takes it back where it was not sent yet; rejects with the signal's reason at once. */
+  signal?: AbortSignal
+}
+
+/** A value and what comes behind it; what may be undefined may be left out. */
+type Given<Value, Options> = undefined extends Value
+  ? [value?: Value, options?: Options]
+  : [value: Value, options?: Options]
 
 /** Somebody to speak to: a client, a group, one member of a group, or all. */
 export class Destination {
@@ -33,7 +53,10 @@ export class Destination {
    * waits for one. Rejects with what the hub refused it for, `disconnected` or `timed_out` when it was not sent in
    * time, `unknown_outcome` when it was sent and the session or the acknowledgement was lost.
    */
-  send(event: string, value?: unknown, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  send<Value extends Schema>(event: EventContract<Value>, ...given: Given<InputOf<Value>, SendOptions>): Promise<void>
+  send(event: string, value?: unknown, options?: SendOptions): Promise<void>
+  send(what: string | EventContract, value?: unknown, { signal }: SendOptions = {}): Promise<void> {
+    const event = nameOf(what)
     const settled = deferred<void>()
     try {
       checkEvent(event)
@@ -60,12 +83,25 @@ export class Destination {
   }
 
   /** Asks, and gathers one answer from each receiver: `await` for all of them, `for await` for each as it comes. */
-  request<T = unknown>(event: string, value?: unknown, options: RequestOptions = {}): Request<T> {
+  request<Asks extends Schema, Answers extends Schema, Parts extends Schema>(
+    request: RequestContract<Asks, Answers, Parts>,
+    ...given: Given<InputOf<Asks>, RequestOptions<OutputOf<Parts>>>
+  ): Request<OutputOf<Answers>>
+  request<T = unknown>(event: string, value?: unknown, options?: RequestOptions): Request<T>
+  request(what: string | RequestContract, value?: unknown, options: RequestOptions = {}): Request {
+    const event = nameOf(what)
     checkEvent(event)
-    return this.#requests.request(this.#to, this.#any, event, value, options) as Request<T>
+    const { answers, parts } = typeof what === 'string' ? {} : (what as Partial<RequestContract>)
+    const { onPart } = options
+    const checked = parts && onPart ? { ...options, onPart: typedPart(parts, onPart) } : options
+    return this.#requests.request(this.#to, this.#any, event, value, checked, answers)
   }
 }
 
-function checkEvent(event: string): void {
-  if (!isEvent(event)) throw damonError('bad_field', `event: "${event}" is no event.`, { field: 'event' })
+function typedPart(schema: Schema, onPart: NonNullable<RequestOptions['onPart']>): typeof onPart {
+  return (part) => onPart({ ...part, value: accept(schema, part.value) })
+}
+
+function nameOf(what: string | { event: string }): string {
+  return typeof what === 'string' ? what : what.event
 }

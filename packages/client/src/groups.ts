@@ -43,13 +43,13 @@ export class Groups {
     }
   }
 
-  async leave(group: string): Promise<void> {
+  async leave(group: string, signal?: AbortSignal): Promise<void> {
     checkGroup(group)
     if (!this.#joined.delete(group)) return
     // Without a connection there is nothing to leave: the next hello does not name the group.
     if (!this.#isConnected()) return this.#positions.forget(`group/${group}`)
     try {
-      await this.#leave(group)
+      await unlessAborted(this.#leave(group), signal)
     } catch (error) {
       if (this.#isConnected()) throw error
     } finally {

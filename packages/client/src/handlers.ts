@@ -2,7 +2,8 @@ import { DamonError, damonError } from '@damon/protocol/errors'
 import type { MessageFrame, ReplyVerdict } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import { isSegment } from '@damon/protocol/names'
-import { deferred, unrefTimer } from './deferred.ts'
+import { accept, type Schema } from './contract.ts'
+import { deferred, quiet, unrefTimer } from './deferred.ts'
 import { guard } from './listeners.ts'
 import type { Numbered, Outbound } from './outbound.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -24,16 +25,43 @@ export interface Message {
 }
 
 /** What a handler may want to know of a request beside its value. */
-export interface RequestContext extends Message {
-  /** Aborted when the answer is of no use any more: after the deadline, when the session is lost, when the client closes. */
+export interface RequestContext<Part = unknown> extends Message {
+  /**
+   * Aborted when the answer is of no use any more: `cancelled` by the requester or because enough others answered,
+   * `timed_out` after the deadline, `disconnected` when the session is lost, `closed` when the client closes.
+   */
   signal: AbortSignal
-  /** Sends a piece of the answer ahead of the final one. */
-  part(value: unknown): void
+  /**
+   * Sends a piece of the answer ahead of the final one. Resolves when it is safe in the hub: who waits for that never
+   * sends faster than the hub takes. Throws `bad_field` for what JSON cannot say.
+   */
+  part(value: Part): Promise<void>
 }
 
-export type MessageListener = (value: unknown, message: Message) => void
+export type MessageListener<Value = unknown> = (value: Value, message: Message) => void
 /** Answers a request. What it throws becomes the verdict `failed`, with the error's `code` where it has one. */
-export type RequestHandler = (value: unknown, request: RequestContext) => unknown
+export type RequestHandler<Value = unknown, Answer = unknown, Part = unknown> = (
+  value: Value,
+  request: RequestContext<Part>,
+) => Answer | Promise<Answer>
+
+/** How requests are taken. */
+export interface HandleOptions {
+  /** How many of them at a time; those beyond get the verdict `overloaded` at once. Default: no bound. */
+  concurrency?: number
+}
+
+interface Listener {
+  listener: MessageListener
+  schema: Schema | undefined
+}
+
+interface Handler {
+  handler: RequestHandler
+  schema: Schema | undefined
+  concurrency: number
+  running: number
+}
 
 interface Running {
   frame: MessageFrame
@@ -47,9 +75,10 @@ interface Running {
 export class Handlers {
   readonly #outbound: Outbound
   readonly #report: (error: unknown) => void
-  readonly #listeners = new Subscriptions<MessageListener>()
-  readonly #handlers = new Subscriptions<RequestHandler>()
-  readonly #running = new Set<Running>()
+  readonly #listeners = new Subscriptions<Listener>()
+  readonly #handlers = new Subscriptions<Handler>()
+  /** By the requester's session and number. */
+  readonly #running = new Map<string, Running>()
   #draining = false
   #onIdle: (() => void)[] = []
 
@@ -58,20 +87,27 @@ export class Handlers {
     this.#report = report
   }
 
-  receive(event: string, listener: MessageListener): Disposable {
-    return this.#listeners.add(event, listener)
+  receive(event: string, listener: MessageListener, schema?: Schema): Disposable {
+    return this.#listeners.add(event, { listener, schema })
   }
 
-  handle(event: string, handler: RequestHandler): Disposable {
+  handle(event: string, handler: RequestHandler, options: HandleOptions, schema?: Schema): Disposable {
+    const { concurrency = Number.POSITIVE_INFINITY } = options
+    if (!(concurrency >= 1)) throw damonError('bad_field', 'concurrency: at least 1.', { field: 'concurrency' })
     if (this.#handlers.has(event))
       throw damonError('bad_field', `event: "${event}" has a handler already.`, { field: 'event' })
-    return this.#handlers.add(event, handler)
+    return this.#handlers.add(event, { handler, schema, concurrency, running: 0 })
   }
 
   /** Takes a new message that came to this client's session. */
   take(frame: MessageFrame, session: string): void {
     if (frame.request) void this.#answer(frame, session)
     else this.#hear(frame)
+  }
+
+  /** The answer to this request is not needed any more. */
+  cancel(session: string, request: number): void {
+    this.#running.get(name(session, request))?.abort.abort(damonError('cancelled'))
   }
 
   /** From now on requests are refused as `draining`. */
@@ -89,7 +125,7 @@ export class Handlers {
 
   /** Nobody waits for the answers under way any more. */
   lost(error: DamonError): void {
-    for (const { abort } of [...this.#running]) abort.abort(error)
+    for (const { abort } of [...this.#running.values()]) abort.abort(error)
   }
 
   #hear(frame: MessageFrame): void {
@@ -103,24 +139,30 @@ export class Handlers {
       return
     }
     const message = messageOf(frame)
-    for (const listener of listeners) guard(() => listener(value, message), this.#report)
+    for (const { listener, schema } of listeners)
+      guard(() => listener(schema ? accept(schema, value) : value, message), this.#report)
   }
 
   async #answer(frame: MessageFrame, session: string): Promise<void> {
     const running = { frame, session, expiresAt: performance.now() + frame.deadline, abort: new AbortController() }
-    const handler = this.#handlers.of(frame.event)[0]
-    if (this.#draining || !handler) return this.#reply(running, this.#draining ? 'draining' : 'no_handler')
-    this.#running.add(running)
+    const registered = this.#handlers.of(frame.event)[0]
+    if (this.#draining || !registered) return this.#reply(running, this.#draining ? 'draining' : 'no_handler')
+    if (registered.running >= registered.concurrency) return this.#reply(running, 'overloaded')
+    this.#running.set(name(frame.session, frame.number), running)
     const timer = unrefTimer(() => running.abort.abort(damonError('timed_out')), frame.deadline)
     const { signal } = running.abort
     signal.addEventListener('abort', () => this.#end(running), { once: true })
+    registered.running++
     try {
-      const part = (value: unknown) => this.#part(running, value)
-      const value = await handler(decodeValue(frame), { ...messageOf(frame), signal, part })
-      if (!signal.aborted) this.#reply(running, 'answered', '', encodeValue(value))
+      const { handler, schema } = registered
+      const value = schema ? accept(schema, decodeValue(frame)) : decodeValue(frame)
+      const part = (piece: unknown) => this.#part(running, piece)
+      const answer = await handler(value, { ...messageOf(frame), signal, part })
+      if (!signal.aborted) this.#reply(running, 'answered', '', encodeValue(answer))
     } catch (error) {
       if (!signal.aborted) this.#fail(running, error)
     } finally {
+      registered.running--
       clearTimeout(timer)
       this.#end(running)
     }
@@ -128,7 +170,7 @@ export class Handlers {
 
   /** It is answered, or an answer is of no use: whoever waits for the handlers does not wait for this one. */
   #end(running: Running): void {
-    this.#running.delete(running)
+    this.#running.delete(name(running.frame.session, running.frame.number))
     if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
@@ -140,10 +182,15 @@ export class Handlers {
     this.#reply(running, 'failed', code, { bytes: false, payload: encodeText(message, limits.reasonBytes) })
   }
 
-  #part(running: Running, value: unknown): void {
-    if (running.abort.signal.aborted || !this.#running.has(running)) return
+  #part(running: Running, value: unknown): Promise<void> {
+    const { signal } = running.abort
+    if (signal.aborted) return quiet(Promise.reject(signal.reason))
     const { session, number: request } = running.frame
-    this.#send(running, { type: 'part', number: 0, again: false, session, request, ...encodeValue(value) })
+    const sent = deferred<void>()
+    if (this.#running.get(name(session, request)) !== running)
+      sent.reject(damonError('not_addressed', 'It is answered already.'))
+    else this.#send(running, { type: 'part', number: 0, again: false, session, request, ...encodeValue(value) }, sent)
+    return sent.promise
   }
 
   #reply(running: Running, verdict: ReplyVerdict, code = '', value = encodeValue(undefined)): void {
@@ -151,19 +198,25 @@ export class Handlers {
     this.#send(running, { type: 'reply', number: 0, again: false, session, request, verdict, code, ...value })
   }
 
-  #send(running: Running, frame: Numbered): void {
+  #send(running: Running, frame: Numbered, sent = deferred<void>()): void {
     this.#outbound.add({
       frame,
       session: running.session,
       expiresAt: running.expiresAt,
       done: (error) => {
+        if (!error) return sent.resolve()
+        sent.reject(error)
         // Everything else the hub has told the requester already: it timed out, or this session was lost.
-        if (error?.code !== 'too_large') return
+        if (error.code !== 'too_large') return
         if (frame.type === 'part') this.#report(error)
         else this.#fail(running, error)
       },
     })
   }
+}
+
+function name(session: string, request: number): string {
+  return `${session}/${request}`
 }
 
 function messageOf({ event, from, session, to, any, late }: MessageFrame): Message {

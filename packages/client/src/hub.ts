@@ -1,19 +1,19 @@
-import type { LookupFunction } from 'node:net'
 import { damonError } from '@damon/protocol/errors'
 import type { Codec } from '@damon/protocol/frames'
 import type { Credential } from '@damon/trust/credential'
 import { readToken } from '@damon/trust/token'
 import type { Announcement } from './announcement.ts'
 import type { BackoffBounds } from './backoff.ts'
+import type { EventContract, InputOf, OutputOf, RecordContract, RequestContract, Schema } from './contract.ts'
 import { deferred, quiet, unlessAborted } from './deferred.ts'
 import { Destination } from './destination.ts'
-import type { MessageListener, RequestHandler } from './handlers.ts'
+import type { HandleOptions, MessageListener, RequestHandler } from './handlers.ts'
 import type { HubState, StateChange } from './link.ts'
 import { guard, Listeners, warn } from './listeners.ts'
 import type { RecordEntry } from './record-entry.ts'
-import type { PutOptions, Written } from './records.ts'
+import type { CallOptions, DropOptions, PutOptions, Written } from './records.ts'
 import { type Gap, Session } from './session.ts'
-import type { Dial } from './transport.ts'
+import type { Dial, Lookup } from './transport.ts'
 import type { Watch } from './watch.ts'
 
 /** How a client behaves; every field has a default. */
@@ -33,7 +33,7 @@ export interface HubOptions {
   /** Milliseconds that a call or a send may wait for a connection and its acknowledgement; default 30,000. */
   timeoutMs?: number
   /** Resolves the hub's host name, for Node; default `dns.lookup`. Asked afresh for each attempt. */
-  lookup?: LookupFunction
+  lookup?: Lookup
   /** Hears every change of state from the very first. */
   onState?(change: StateChange): void
 }
@@ -42,6 +42,8 @@ export interface HubOptions {
 export interface HubEvents {
   state: StateChange
   gap: Gap
+  /** A watch had something else than the hub, and reads it anew. */
+  resync: { prefix: string }
   /** Errors that belong to no call: a listener that threw, a payload that is not JSON, a refusal that cannot be placed. */
   error: unknown
 }
@@ -72,13 +74,14 @@ export class Hub implements AsyncDisposable {
     this.#listeners = new Listeners((error) => this.#report(error))
     this.#session = new Session(
       {
-        ...{ credential, dial, codec, groups, timeoutMs, lookup },
+        ...{ credential, subject: this.#subject, dial, codec, groups, timeoutMs, lookup },
         version: [name, version].filter(Boolean).join('/').slice(0, 64) || undefined,
         backoff: options.backoff ?? { baseMs: 250, maxMs: 15_000 },
       },
       {
         state: (change) => this.#changed(change),
         gap: (gap) => void this.#listeners.emit('gap', gap),
+        resync: (prefix) => void this.#listeners.emit('resync', { prefix }),
         error: (error) => this.#report(error),
       },
     )
@@ -124,8 +127,8 @@ export class Hub implements AsyncDisposable {
     return quiet(this.#session.groups.join(group, signal))
   }
 
-  leave(group: string): Promise<void> {
-    return quiet(this.#session.groups.leave(group))
+  leave(group: string, signal?: AbortSignal): Promise<void> {
+    return quiet(this.#session.groups.leave(group, signal))
   }
 
   /** Every member of a group. */
@@ -148,46 +151,94 @@ export class Hub implements AsyncDisposable {
     return this.#destination('all', false)
   }
 
-  /** Hears messages with this event, or those that begin alike when it ends with `*`. */
-  receive(event: string, listener: MessageListener): Disposable {
-    return this.#session.handlers.receive(event, listener)
+  /**
+   * Hears messages with this event, or those that begin alike when it ends with `*`. A value that does not fit the
+   * contract is an error of the hub (`on('error')`, code `bad_payload`), and the listener is not called.
+   */
+  receive<Value extends Schema>(event: EventContract<Value>, listener: MessageListener<OutputOf<Value>>): Disposable
+  receive(event: string, listener: MessageListener): Disposable
+  receive(what: string | EventContract, listener: MessageListener): Disposable {
+    if (typeof what === 'string') return this.#session.handlers.receive(what, listener)
+    return this.#session.handlers.receive(what.event, listener, what.value)
   }
 
-  /** Answers requests with this event; the most particular handler is asked. Throws `bad_field` when it has one already. */
-  handle(event: string, handler: RequestHandler): Disposable {
-    return this.#session.handlers.handle(event, handler)
+  /**
+   * Answers requests with this event; the most particular handler is asked. A value that does not fit the contract is
+   * `failed` with `bad_payload`, and the handler not asked. Throws `bad_field` when the event has a handler already.
+   */
+  handle<Asks extends Schema, Answers extends Schema, Parts extends Schema>(
+    request: RequestContract<Asks, Answers, Parts>,
+    handler: RequestHandler<OutputOf<Asks>, InputOf<Answers>, InputOf<Parts>>,
+    options?: HandleOptions,
+  ): Disposable
+  handle(event: string, handler: RequestHandler, options?: HandleOptions): Disposable
+  handle(what: string | RequestContract, handler: RequestHandler<never>, options: HandleOptions = {}): Disposable {
+    const answer = handler as RequestHandler
+    if (typeof what === 'string') return this.#session.handlers.handle(what, answer, options)
+    return this.#session.handlers.handle(what.event, answer, options, what.asks)
   }
 
-  get(key: string): Promise<RecordEntry | undefined> {
-    return quiet(this.#session.records.get(key))
+  /** The record as it is now. Rejects with `bad_payload` when its value is not as the contract says. */
+  get<Value extends Schema>(
+    record: RecordContract<Value>,
+    options?: CallOptions,
+  ): Promise<RecordEntry<OutputOf<Value>> | undefined>
+  get(key: string, options?: CallOptions): Promise<RecordEntry | undefined>
+  get(record: string | RecordContract, options?: CallOptions): Promise<RecordEntry | undefined> {
+    return quiet(this.#session.records.get(record, options))
   }
 
-  list(prefix: string): Promise<RecordEntry[]> {
-    return quiet(this.#session.records.list(prefix))
+  /** The records under a prefix. Those that are not as the contract says are reported as errors, and left out. */
+  list<Value extends Schema>(
+    records: RecordContract<Value>,
+    options?: CallOptions,
+  ): Promise<RecordEntry<OutputOf<Value>>[]>
+  list(prefix: string, options?: CallOptions): Promise<RecordEntry[]>
+  list(records: string | RecordContract, options?: CallOptions): Promise<RecordEntry[]> {
+    return quiet(this.#session.records.list(records, options))
   }
 
   /** Writes a record once; `announce` is what keeps one alive. `unknown_outcome` when the connection is lost meanwhile. */
-  put(key: string, value: unknown, options?: PutOptions): Promise<Written> {
-    return quiet(this.#session.records.put(key, value, options))
+  put<Value extends Schema>(
+    record: RecordContract<Value>,
+    value: InputOf<Value>,
+    options?: PutOptions,
+  ): Promise<Written>
+  put(key: string, value: unknown, options?: PutOptions): Promise<Written>
+  put(record: string | RecordContract, value: unknown, options?: PutOptions): Promise<Written> {
+    return quiet(this.#session.records.put(record, value, options))
   }
 
   /** Changes the value of a leased record of this session. */
-  patch(key: string, value: unknown): Promise<Written> {
-    return quiet(this.#session.records.patch(key, value))
+  patch<Value extends Schema>(
+    record: RecordContract<Value>,
+    value: InputOf<Value>,
+    options?: CallOptions,
+  ): Promise<Written>
+  patch(key: string, value: unknown, options?: CallOptions): Promise<Written>
+  patch(record: string | RecordContract, value: unknown, options?: CallOptions): Promise<Written> {
+    return quiet(this.#session.records.patch(record, value, options))
   }
 
-  drop(key: string, reason: string): Promise<void> {
-    return quiet(this.#session.records.drop(key, reason))
+  drop(record: string | RecordContract, reason: string, options?: DropOptions): Promise<void> {
+    return quiet(this.#session.records.drop(record, reason, options))
   }
 
-  /** The records under a prefix, and every change of them. Throws `bad_field` for what is no prefix. */
-  watch<T = unknown>(prefix: string): Watch<T> {
-    return this.#session.watches.watch(prefix)
+  /**
+   * The records under a prefix, and every change of them, until closed or aborted. Those that are not as the contract
+   * says are reported as errors, and count as not there. Throws `bad_field` for what is no prefix.
+   */
+  watch<Value extends Schema>(records: RecordContract<Value>, options?: CallOptions): Watch<OutputOf<Value>>
+  watch<T = unknown>(prefix: string, options?: CallOptions): Watch<T>
+  watch(records: string | RecordContract, options?: CallOptions): Watch {
+    return this.#session.watches.watch(records, options)
   }
 
   /** Keeps a leased record alive over reconnects. Throws `bad_field` and `too_large`. */
-  announce<T>(key: string, value: T): Announcement<T> {
-    return this.#session.announcements.announce(key, value)
+  announce<Value extends Schema>(record: RecordContract<Value>, value: InputOf<Value>): Announcement<InputOf<Value>>
+  announce<T>(key: string, value: T): Announcement<T>
+  announce(record: string | RecordContract, value: unknown): Announcement {
+    return this.#session.announcements.announce(record, value)
   }
 
   /**

@@ -14,6 +14,7 @@ export interface StateChange {
   /**
    * Why the last connection or attempt ended: a name of the table of close codes (`restarting`, `token_expired`, …), a
    * code of the table of errors when the hub refused, or `unreachable`, `lost`, `silent`, `garbled`, `handshake`, `goaway`.
+   * When `connected` and not `resumed`: why the session could not go on, in the hub's words.
    */
   reason?: string
   error?: DamonError
@@ -119,8 +120,8 @@ export class Link {
     this.#upSince = performance.now()
     this.#state = 'connected'
     this.#events.up(welcome)
-    const { resumed, session } = welcome
-    this.#events.state({ state: 'connected', resumed, session, url })
+    const { resumed, session, reason } = welcome
+    this.#events.state({ state: 'connected', resumed, session, url, ...(reason === undefined ? {} : { reason }) })
   }
 
   #frame(frame: HubFrame): void {

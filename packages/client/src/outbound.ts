@@ -74,22 +74,32 @@ export class Outbound {
     return true
   }
 
-  /** A session begins or, if `resumed`, goes on after its frame `done`. */
-  up(session: string, resumed: boolean, done: number, frameBytes: number): void {
-    this.#session = session
-    this.#frameBytes = frameBytes
-    if (resumed) {
-      this.acknowledge(done)
-      for (const { frame } of this.#unacknowledged.values()) this.#transmit({ ...frame, again: true })
-    } else {
-      this.#number = 0
-      const lost = [...this.#unacknowledged.values()]
-      this.#unacknowledged.clear()
-      this.#unacknowledgedBytes = 0
-      for (const outgoing of lost) this.#tell(outgoing, damonError('unknown_outcome'))
-    }
-    this.#open = true
-    this.#flush()
+  /** The last number that was given. */
+  get sent(): number {
+    return this.#number
+  }
+
+  /** The number up to which everything is acknowledged. */
+  get settled(): number {
+    const [first] = this.#unacknowledged.keys()
+    return first === undefined ? this.#number : first - 1
+  }
+
+  /** A session begins: what was under way in the one before has an unknown outcome, and numbers start again. */
+  begin(session: string, frameBytes: number): void {
+    const lost = [...this.#unacknowledged.values()]
+    this.#number = 0
+    this.#unacknowledged.clear()
+    this.#unacknowledgedBytes = 0
+    for (const outgoing of lost) this.#tell(outgoing, damonError('unknown_outcome'))
+    this.#up(session, frameBytes)
+  }
+
+  /** The session goes on behind its frame `done`: what is not acknowledged is repeated under its old numbers. */
+  resume(session: string, frameBytes: number, done: number): void {
+    this.acknowledge(done)
+    for (const { frame } of this.#unacknowledged.values()) this.#transmit({ ...frame, again: true })
+    this.#up(session, frameBytes)
   }
 
   /** The connection is gone: what comes now waits. */
@@ -134,6 +144,13 @@ export class Outbound {
       this.#onEmpty.push(resolve)
       this.#checkEmpty()
     })
+  }
+
+  #up(session: string, frameBytes: number): void {
+    this.#session = session
+    this.#frameBytes = frameBytes
+    this.#open = true
+    this.#flush()
   }
 
   #refusal(size: number): DamonError | undefined {

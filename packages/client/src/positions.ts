@@ -17,6 +17,13 @@ export class Positions {
     this.raise(base)
   }
 
+  /** A session goes on: it knows its own positions better, and those that are not among these nobody needs any more. */
+  keep(base: readonly Position[]): void {
+    const known = new Map(this.#byDestination)
+    this.#byDestination.clear()
+    for (const { origin, to, seq } of base) this.pass(origin, to, Math.max(seq, known.get(to)?.get(origin) ?? 0))
+  }
+
   /** Nothing up to these positions is expected any more. */
   raise(base: readonly Position[]): void {
     for (const { origin, to, seq } of base) this.pass(origin, to, seq)
@@ -30,7 +37,7 @@ export class Positions {
     return true
   }
 
-  /** Whether a message of a sender's session is new to this destination; asked for messages that passed by position. */
+  /** Whether a frame of a sender's session is new to this destination; asked for what passed by position. */
   passSender(session: string, destination: string, number: number, again: boolean): boolean {
     const numbers = at(this.#senders, destination)
     const seen = numbers.get(session) ?? 0

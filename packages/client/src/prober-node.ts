@@ -4,7 +4,9 @@ import { request as httpsRequest } from 'node:https'
 import { isIP } from 'node:net'
 import { type NodeProbe, type NodeProbed, nodeEvents, nodeProbe } from '@damon/protocol/audio'
 import { serviceRecord } from '@damon/protocol/records'
-import type { Hub } from './hub.ts'
+import { deferred } from './deferred.ts'
+import type { RequestHandler } from './handlers.ts'
+import type { RecordStore } from './records.ts'
 import { canonical, isGlobalUnicast } from './unicast-node.ts'
 
 /** What a prober reaches for. */
@@ -17,11 +19,16 @@ export interface ProberOptions {
   timeoutMs?: number
 }
 
+/** A hub on which probes are asked. */
+export interface ProbedHub extends Pick<RecordStore, 'get'> {
+  handle(event: string, handler: RequestHandler): Disposable
+}
+
 /**
  * Answers sidecars that ask whether their audio node can be reached from here: one request for `/version`, without a
  * password, to the address from which the hub sees that sidecar, and to no other. Needs `get:service/sidecar/*`.
  */
-export function answerProbes(hub: Pick<Hub, 'handle' | 'get'>, options: ProberOptions = {}): Disposable {
+export function answerProbes(hub: ProbedHub, options: ProberOptions = {}): Disposable {
   const { hosts = [], isAllowed = isGlobalUnicast, timeoutMs = 5_000 } = options
   return hub.handle(nodeEvents.probe, async (value, { from, session, signal }): Promise<NodeProbed> => {
     const { address } = nodeProbe.parse(value)
@@ -34,7 +41,7 @@ export function answerProbes(hub: Pick<Hub, 'handle' | 'get'>, options: ProberOp
   })
 }
 
-async function seenAddress(hub: Pick<Hub, 'get'>, key: string): Promise<string | undefined> {
+async function seenAddress(hub: Pick<RecordStore, 'get'>, key: string): Promise<string | undefined> {
   const record = serviceRecord.safeParse((await hub.get(key))?.value)
   return record.success ? canonical(record.data.address) : undefined
 }
@@ -60,7 +67,7 @@ function reach(
   signal: AbortSignal,
   ms: number,
 ): Promise<NodeProbed> {
-  const { promise, resolve: settle } = Promise.withResolvers<NodeProbed>()
+  const { promise, resolve: settle } = deferred<NodeProbed>()
   const request = (secure ? httpsRequest : httpRequest)(
     {
       host: ip,

@@ -1,4 +1,6 @@
+import { DamonError } from '@damon/protocol/errors'
 import type { HubControlFrame, RecordEntryMeta } from '@damon/protocol/frames'
+import { accept, type Schema } from './contract.ts'
 import { decodeRecordValue } from './values.ts'
 
 /** A record as the hub has it. */
@@ -40,4 +42,15 @@ export function recordEntry({ meta, bytes }: RecordFrameEntry, known?: RecordEnt
   const same = change === 'suspect' && bytes.length === 0 && known
   const value = same ? { value: known.value, bytes: known.bytes } : { value: decodeRecordValue(bytes), bytes }
   return { key, ...value, revision, generation, leased, state: change === 'suspect' ? 'suspect' : 'live' }
+}
+
+/** The record with what the schema makes of its value. Throws `bad_payload`, whose text begins with the key. */
+export function acceptEntry(entry: RecordEntry, schema: Schema | undefined): RecordEntry {
+  if (!schema) return entry
+  try {
+    return { ...entry, value: accept(schema, entry.value) }
+  } catch (cause) {
+    if (!(cause instanceof DamonError)) throw cause
+    throw new DamonError(cause.code, `${entry.key}: ${cause.message}`, { field: cause.field, cause })
+  }
 }

@@ -1,22 +1,5 @@
-import { damonError } from '@damon/protocol/errors'
-import type { Verdict } from '@damon/protocol/frames'
+import { type Answer, unknownAnswer } from './answer.ts'
 import { type Deferred, deferred } from './deferred.ts'
-
-/** The final word on one receiver of a request. */
-export interface Answer<T = unknown> {
-  service: string
-  /** Instance of the service; empty, like `session`, when the verdict `unknown` stands for receivers nobody can name any more. */
-  client: string
-  session: string
-  verdict: Verdict
-  /** What was answered. */
-  value?: T
-  /** What went wrong, in the receiver's or the hub's words. */
-  error?: { code: string; message: string }
-}
-
-/** A piece of an answer, before the final word of that receiver. */
-export type AnswerPart = Pick<Answer, 'service' | 'client' | 'session'> & { value: unknown }
 
 /**
  * A request under way. `await` it for all answers, or `for await` each as it comes; both settle when the hub has
@@ -40,7 +23,17 @@ export class Request<T = unknown> implements PromiseLike<Answer<T>[]>, AsyncIter
     return this.#over !== 'no'
   }
 
-  /** Withdraws it: the receivers that have not answered become `not_needed`. */
+  /** All answers, one for each receiver, when the last of them is known. */
+  get all(): Promise<Answer<T>[]> {
+    return this.#settled.promise
+  }
+
+  /** Each answer as it comes. Read twice, it begins anew. */
+  get each(): AsyncIterable<Answer<T>> {
+    return this
+  }
+
+  /** Withdraws it: the receivers that have not answered become `not_needed`, and are told so. */
   cancel(): void {
     if (!this.over) this.#cancel()
   }
@@ -81,8 +74,7 @@ export class Request<T = unknown> implements PromiseLike<Answer<T>[]>, AsyncIter
 
   /** Settles though not all are accounted for: one `unknown` stands for the rest. */
   lose(cause: unknown): void {
-    const { code, message } = damonError('unknown_outcome', undefined, { cause })
-    this.take({ service: '', client: '', session: '', verdict: 'unknown', error: { code, message } })
+    this.take(unknownAnswer(cause))
     this.settle()
   }
 
@@ -92,6 +84,13 @@ export class Request<T = unknown> implements PromiseLike<Answer<T>[]>, AsyncIter
     this.#failure = error
     this.#settled.reject(error)
     this.#wake()
+  }
+
+  /** Fails, and is withdrawn. */
+  abort(reason: unknown): void {
+    if (this.over) return
+    this.fail(reason)
+    this.#cancel()
   }
 
   #wake(): void {

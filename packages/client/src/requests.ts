@@ -1,13 +1,15 @@
 import { type DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientFrame, HubPartFrame, VerdictFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
+import { type AnswerPart, answerOf, partyOf } from './answer.ts'
+import type { Schema } from './contract.ts'
 import { unrefTimer } from './deferred.ts'
 import type { Outbound, Outgoing } from './outbound.ts'
-import { type Answer, type AnswerPart, Request } from './request.ts'
-import { decodeText, decodeValue, encodeValue } from './values.ts'
+import { Request } from './request.ts'
+import { decodeValue, encodeValue } from './values.ts'
 
 /** How a request is made. */
-export interface RequestOptions {
+export interface RequestOptions<Part = unknown> {
   /** Milliseconds that receivers have; default 5,000, at most 300,000. It waits as long for a connection. */
   deadline?: number
   /** Rejects with the signal's reason, and withdraws the request. */
@@ -15,7 +17,7 @@ export interface RequestOptions {
   /** Settle after so many answers; 0 = all. */
   quorum?: number
   /** Called with each piece that a receiver sends before its answer. */
-  onPart?(part: AnswerPart): void
+  onPart?(part: AnswerPart<Part>): void
 }
 
 /** How much later than the deadline the hub's last word may come. */
@@ -23,6 +25,8 @@ const settleMs = 10_000
 
 interface Open {
   request: Request
+  /** Of its answers. */
+  schema: Schema | undefined
   onPart: ((part: AnswerPart) => void) | undefined
   guard: ReturnType<typeof setTimeout>
 }
@@ -41,7 +45,7 @@ export class Requests {
     this.#report = report
   }
 
-  request(to: string, any: boolean, event: string, value: unknown, options: RequestOptions): Request {
+  request(to: string, any: boolean, event: string, value: unknown, options: RequestOptions, schema?: Schema): Request {
     const { deadline = limits.defaultDeadlineMs, quorum = 0, signal, onPart } = options
     let number: number | undefined
     const request = new Request(() => {
@@ -54,7 +58,7 @@ export class Requests {
       sent: (own) => {
         number = own
         const guard = unrefTimer(() => this.#lose(own, damonError('timed_out')), deadline + settleMs)
-        this.#open.set(own, { request, onPart, guard })
+        this.#open.set(own, { request, schema, onPart, guard })
         // Sent: from now on the hub's words and the guard decide, not the wait for a connection.
         outgoing.expiresAt += settleMs + deadline
       },
@@ -83,28 +87,16 @@ export class Requests {
     return request
   }
 
-  verdict({ request: number, from, session, verdict, code, payload, bytes }: VerdictFrame): void {
-    const open = this.#open.get(number)
-    if (!open) return
-    const answer: Answer = { ...party(from), session, verdict }
-    if (verdict === 'answered') {
-      try {
-        answer.value = decodeValue({ bytes, payload })
-      } catch (error) {
-        this.#report(error)
-        answer.error = { code: 'bad_field', message: 'The answer is not JSON.' }
-      }
-    } else if (code !== '' || verdict === 'failed') {
-      answer.error = { code: code || 'handler_failed', message: decodeText(payload) }
-    }
-    open.request.take(answer)
+  verdict(frame: VerdictFrame): void {
+    const open = this.#open.get(frame.request)
+    open?.request.take(answerOf(frame, open.schema))
   }
 
   part({ request: number, from, session, payload, bytes }: HubPartFrame): void {
     const onPart = this.#open.get(number)?.onPart
     if (!onPart) return
     try {
-      onPart({ ...party(from), session, value: decodeValue({ bytes, payload }) })
+      onPart({ ...partyOf(from), session, value: decodeValue({ bytes, payload }) })
     } catch (error) {
       this.#report(error)
     }
@@ -112,6 +104,12 @@ export class Requests {
 
   settled(number: number): void {
     this.#forget(number)?.settle()
+  }
+
+  /** Nobody collects the answers of what is open up to this number any more: what is missing cannot be known. */
+  uncollected(upTo: number): void {
+    for (const number of [...this.#open.keys()])
+      if (number <= upTo) this.#lose(number, damonError('disconnected', 'Who collected the answers is gone.'))
   }
 
   refuse(number: number, error: DamonError): void {
@@ -140,10 +138,7 @@ export class Requests {
   }
 
   #cancelWith(signal: AbortSignal, request: Request): void {
-    const abort = () => {
-      request.cancel()
-      request.fail(signal.reason)
-    }
+    const abort = () => request.abort(signal.reason)
     signal.addEventListener('abort', abort, { once: true })
     const forget = () => signal.removeEventListener('abort', abort)
     request.then(forget, forget)
@@ -151,9 +146,3 @@ export class Requests {
 }
 
 const unnumbered = { number: 0, again: false, bytes: false, payload: new Uint8Array() }
-
-/** Splits `SERVICE/INSTANCE`. */
-function party(from: string): { service: string; client: string } {
-  const [service = '', client = ''] = from.split('/')
-  return { service, client }
-}

@@ -1,6 +1,5 @@
-import type { LookupFunction } from 'node:net'
 import { type DamonError, damonError } from '@damon/protocol/errors'
-import type { Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
+import type { Codec, HubControlFrame, HubFrame, HubPartFrame, MessageFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Credential } from '@damon/trust/credential'
 import { Announcements } from './announcements.ts'
 import type { BackoffBounds } from './backoff.ts'
@@ -15,17 +14,26 @@ import { Positions } from './positions.ts'
 import { Records } from './records.ts'
 import { refusal } from './refusal.ts'
 import { Requests } from './requests.ts'
-import type { Dial } from './transport.ts'
+import type { Dial, Lookup } from './transport.ts'
 import { Watches } from './watches.ts'
 
 type ErrorFrame = Extract<HubControlFrame, { type: 'error' }>
 
-/** Messages that were lost on the way: at most numbers `from` to `until` of this origin and destination. */
-export type Gap = Omit<Extract<HubControlFrame, { type: 'gap' }>, 'type' | 'payload'>
+/** Messages that were lost on the way. */
+export interface Gap {
+  /** The destination: `all`, `group/NAME`, `client/SERVICE/INSTANCE`, or `session/ID` for what went to this very session. */
+  to: string
+  /** At most the numbers `from` to `until` of this origin; absent when the session was lost and nobody can say how many. */
+  origin?: number
+  from?: number
+  until?: number
+}
 
 /** How a session connects and waits. */
 export interface SessionSettings {
   credential: Credential
+  /** Who this client is: `SERVICE/INSTANCE`. */
+  subject: string
   dial: Dial
   codec: Codec
   /** What the client says of itself. */
@@ -34,13 +42,15 @@ export interface SessionSettings {
   backoff: BackoffBounds
   /** Milliseconds that a call may wait for a connection and its answer. */
   timeoutMs: number
-  lookup: LookupFunction | undefined
+  lookup: Lookup | undefined
 }
 
 /** What a session tells. */
 export interface SessionEvents {
   state(change: StateChange): void
   gap(gap: Gap): void
+  /** A watch of this prefix had something else than the hub, and begins anew. */
+  resync(prefix: string): void
   /** What belongs to no call. */
   error(error: unknown): void
 }
@@ -62,7 +72,7 @@ export class Session {
   readonly #events: SessionEvents
   readonly #positions = new Positions()
   readonly #calls: Calls
-  #resume: Omit<Resumable, 'positions'> | undefined
+  #resume: Omit<Resumable, 'positions' | 'done' | 'sent'> | undefined
   /** The groups of the last hello. */
   #greeted: string[] = []
 
@@ -92,8 +102,12 @@ export class Session {
     this.groups = new Groups(settings.groups, this.#calls, this.#positions, isConnected)
     this.requests = new Requests(this.outbound, (frame) => this.link.send(frame), report)
     this.handlers = new Handlers(this.outbound, report)
-    this.records = new Records(this.#calls)
-    this.watches = new Watches((frame) => this.link.send(frame), report)
+    this.records = new Records(this.#calls, report)
+    this.watches = new Watches(
+      (frame) => this.link.send(frame),
+      report,
+      (prefix) => events.resync(prefix),
+    )
     this.announcements = new Announcements({ records: this.records, isConnected, report })
   }
 
@@ -108,7 +122,8 @@ export class Session {
       {
         ...{ url, dial, codec, lookup, ca: credential.ca, random: Math.random },
         hello: async (nonce, host) => {
-          const resume = this.#resume && { ...this.#resume, positions: this.#positions.list() }
+          const { sent, settled: done } = this.outbound
+          const resume = this.#resume && { ...this.#resume, positions: this.#positions.list(), done, sent }
           const groups = this.groups.list()
           const frame = await hello(credential, { nonce, host, codec }, { version, groups, resume })
           this.#greeted = frame.groups ?? []
@@ -119,22 +134,55 @@ export class Session {
     )
   }
 
-  #up({ session, ticket, epoch, resumed, done, frameBytes, positions }: WelcomeFrame): void {
-    this.#resume = { session, ticket, epoch, ack: resumed ? (this.#resume?.ack ?? 0) : 0 }
-    if (!resumed) {
-      this.#positions.reset(positions)
-      this.handlers.lost(damonError('disconnected'))
-      // Before new numbers begin, which would be taken for the old ones.
-      this.requests.lost()
-    }
-    this.outbound.up(session, resumed, done, frameBytes)
+  #up(welcome: WelcomeFrame): void {
+    const { session, ticket, epoch, resumed, ack } = welcome
+    if (resumed) this.#checkResumed(welcome)
+    const before = this.#resume?.session
+    this.#resume = { session, ticket, epoch, ack }
+    if (resumed) this.#goOn(welcome)
+    else this.#begin(welcome)
     // What waits first: a call made from here on is sent at once, and must not be sent again as one that waited.
     this.#calls.up()
     const greeted = new Set(this.#greeted)
     const rest = this.groups.list().filter((group) => !greeted.has(group))
     this.groups.joinRest(rest).catch((error: unknown) => this.#events.error(error))
-    this.watches.up()
-    this.announcements.up()
+    this.watches.up(epoch)
+    this.announcements.up(resumed && !welcome.lapsed)
+    if (!resumed && before !== undefined) this.#tellLost(before)
+  }
+
+  /** A hub that is wrong here would make this client repeat, or leave out, what it must not. */
+  #checkResumed({ session, done }: WelcomeFrame): void {
+    const { sent, settled } = this.outbound
+    if (session !== this.#resume?.session) throw damonError('bad_frame', 'The hub resumed another session.')
+    if (done < settled || done > sent)
+      throw damonError('bad_frame', `The hub settled ${done} of ${settled} to ${sent} numbers.`)
+  }
+
+  #goOn({ session, frameBytes, done, refused = [], positions }: WelcomeFrame): void {
+    this.#positions.keep(positions)
+    for (const number of refused) {
+      const error = damonError('unavailable', 'The hub did not take it, and why was lost with the connection.')
+      this.outbound.refuse(number, error)
+      this.requests.refuse(number, error)
+    }
+    this.outbound.resume(session, frameBytes, done)
+  }
+
+  #begin({ session, frameBytes, positions }: WelcomeFrame): void {
+    this.#positions.reset(positions)
+    this.handlers.lost(damonError('disconnected'))
+    // Before new numbers begin, which would be taken for the old ones.
+    this.requests.lost()
+    this.outbound.begin(session, frameBytes)
+  }
+
+  /** With a session goes whatever was on its way to it. */
+  #tellLost(session: string): void {
+    const own = `session/${session}`
+    this.#positions.forget(own)
+    const groups = this.groups.list().map((group) => `group/${group}`)
+    for (const to of ['all', `client/${this.#settings.subject}`, own, ...groups]) this.#events.gap({ to })
   }
 
   #down(): void {
@@ -158,18 +206,26 @@ export class Session {
         this.#message(frame)
         break
       case 'verdict':
-        if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.requests.verdict(frame)
+        if (this.#isNew(frame, this.#own)) this.requests.verdict(frame)
         break
       case 'part':
-        if (this.#positions.pass(frame.origin, this.#own, frame.seq)) this.requests.part(frame)
+        if (this.#isNew(frame, this.#own)) this.requests.part(frame)
+        break
+      case 'cancel':
+        if (this.#positions.pass(frame.origin, frame.to, frame.seq)) this.handlers.cancel(frame.session, frame.request)
         break
       case 'settled':
-        this.requests.settled(frame.request)
+        if (frame.lost) this.requests.uncollected(frame.request)
+        else this.requests.settled(frame.request)
         break
       case 'ack':
-        if (this.#resume && frame.seq !== undefined) this.#resume.ack = frame.seq
+        if (this.#resume && frame.origin !== undefined && frame.seq !== undefined)
+          this.#resume.ack = { origin: frame.origin, seq: frame.seq }
         if (frame.number !== undefined) this.outbound.acknowledge(frame.number)
         if (frame.id !== undefined) this.#calls.acknowledge(frame)
+        break
+      case 'pong':
+        if (frame.digests) this.watches.check(frame.digests)
         break
       case 'error':
         this.#refuse(frame)
@@ -186,11 +242,16 @@ export class Session {
   }
 
   #message(frame: MessageFrame): void {
-    const destination = frame.any ? this.#own : frame.to
-    const isNew =
-      this.#positions.pass(frame.origin, destination, frame.seq) &&
-      this.#positions.passSender(frame.session, destination, frame.number, frame.again)
-    if (isNew) this.handlers.take(frame, this.#resume?.session ?? '')
+    if (this.#isNew(frame, frame.any ? this.#own : frame.to)) this.handlers.take(frame, this.#resume?.session ?? '')
+  }
+
+  #isNew(
+    { origin, seq, session, number, again }: MessageFrame | VerdictFrame | HubPartFrame,
+    destination: string,
+  ): boolean {
+    return (
+      this.#positions.pass(origin, destination, seq) && this.#positions.passSender(session, destination, number, again)
+    )
   }
 
   #refuse(frame: ErrorFrame): void {

@@ -1,8 +1,10 @@
+import { digestOf } from '@damon/protocol/digest'
 import type { DamonError } from '@damon/protocol/errors'
 import type { HubControlFrame } from '@damon/protocol/frames'
-import { type Deferred, deferred, quiet } from './deferred.ts'
+import type { Schema } from './contract.ts'
+import { type Deferred, deferred, quiet, unlessAborted } from './deferred.ts'
 import { Listeners } from './listeners.ts'
-import { type RecordEntry, type RecordFrameEntry, readEntries, recordEntry } from './record-entry.ts'
+import { acceptEntry, type RecordEntry, type RecordFrameEntry, readEntries, recordEntry } from './record-entry.ts'
 
 /** A change of one record under a watch. */
 export interface RecordChange<T = unknown> {
@@ -11,7 +13,7 @@ export interface RecordChange<T = unknown> {
   key: string
   /** The record now; absent when it ended. */
   entry?: RecordEntry<T>
-  /** Why it ended, in its dropper's words; `expired` when its owner did not return, `unseen` when it ended while this client was away. */
+  /** Why it ended, in its dropper's words; `expired` when its owner did not return, `unseen` when it ended while this client was away, `bad_payload` when its value is not as the contract says any more. */
   reason?: string
   revision: number
 }
@@ -23,16 +25,26 @@ export interface RecordChange<T = unknown> {
 export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Disposable {
   readonly prefix: string
   readonly #entries = new Map<string, RecordEntry<T>>()
+  /** Records that there are, and whose values the schema does not take. */
+  readonly #refused = new Map<string, RecordEntry>()
   readonly #listeners: Listeners<{ change: RecordChange<T> }>
   readonly #cursors = new Set<Cursor<T>>()
   readonly #ready = deferred<void>()
   readonly #dispose: () => void
+  readonly #schema: Schema | undefined
+  readonly #report: (error: unknown) => void
   /** What a running snapshot holds so far. */
   #snapshot: Map<string, RecordFrameEntry> | undefined
+  /** Up to which it knows all; undefined before the first snapshot, and when it proved to know something else. */
+  #revision: number | undefined
+  #resyncs = 0
   #end: { error?: DamonError } | undefined
 
-  constructor(prefix: string, report: (error: unknown) => void, dispose: () => void) {
+  /** Records that the schema does not take are reported, and count as not there. */
+  constructor(prefix: string, report: (error: unknown) => void, dispose: () => void, schema?: Schema) {
     this.prefix = prefix
+    this.#report = report
+    this.#schema = schema
     this.#listeners = new Listeners(report)
     this.#dispose = dispose
   }
@@ -42,9 +54,19 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
     return this.#entries
   }
 
+  /** How often it had something else than the hub, and began anew. */
+  get resyncs(): number {
+    return this.#resyncs
+  }
+
+  /** The revision up to which it knows all, if it does. */
+  get revision(): number | undefined {
+    return this.#revision
+  }
+
   /** Resolves when the first snapshot is complete. Rejects when the hub refuses the watch. */
-  ready(): Promise<void> {
-    return this.#ready.promise
+  ready(signal?: AbortSignal): Promise<void> {
+    return quiet(unlessAborted(this.#ready.promise, signal))
   }
 
   /** Hears every change from now on. Registered before the next await, it misses none. */
@@ -84,20 +106,30 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
   take(frame: Extract<HubControlFrame, { type: 'records' }>): void {
     if (this.#end) return
     const entries = readEntries(frame)
-    if (!frame.snapshot) {
+    if (frame.reset) this.#snapshot = new Map()
+    if (frame.snapshot && this.#snapshot) {
+      for (const entry of entries) this.#snapshot.set(entry.meta.key, entry)
+      if (frame.more) return
+      this.#compare(this.#snapshot, frame.revision)
+      this.#snapshot = undefined
+      this.#ready.resolve()
+    } else {
       for (const entry of entries) this.#change(entry)
-      return
+      if (frame.more || this.#revision === undefined) return
     }
-    if (frame.reset) this.#snapshot = undefined
-    this.#snapshot ??= new Map()
-    for (const entry of entries) this.#snapshot.set(entry.meta.key, entry)
-    if (frame.more) return
-    this.#compare(this.#snapshot, frame.revision)
-    this.#snapshot = undefined
-    this.#ready.resolve()
+    this.#revision = frame.revision
   }
 
-  /** The connection is gone; a new snapshot will come. */
+  /** Compares with what the hub says it must have now; false: it has something else, and needs a snapshot. */
+  check(digest: string): boolean {
+    if (this.#revision === undefined || digest === digestOf([...this.#entries.values(), ...this.#refused.values()]))
+      return true
+    this.#revision = undefined
+    this.#resyncs++
+    return false
+  }
+
+  /** The connection is gone; the changes since, or a new snapshot, will come. */
   interrupt(): void {
     this.#snapshot = undefined
   }
@@ -113,6 +145,7 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
 
   /** Finds what changed between what was known and a snapshot. */
   #compare(snapshot: Map<string, RecordFrameEntry>, revision: number): void {
+    for (const key of this.#refused.keys()) if (!snapshot.has(key)) this.#refused.delete(key)
     for (const key of [...this.#entries.keys()])
       if (!snapshot.has(key)) this.#tell({ type: 'drop', key, reason: 'unseen', revision })
     for (const entry of snapshot.values()) this.#change(entry)
@@ -122,10 +155,15 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
     const { key, change, revision, reason } = from.meta
     const known = this.#entries.get(key)
     if (change === 'drop') {
+      this.#refused.delete(key)
       if (known) this.#tell({ type: 'drop', key, revision, ...(reason === undefined ? {} : { reason }) })
       return
     }
-    const entry = recordEntry(from, known) as RecordEntry<T>
+    const entry = this.#read(from, known)
+    if (!entry) {
+      if (known) this.#tell({ type: 'drop', key, revision, reason: 'bad_payload' })
+      return
+    }
     const same =
       known &&
       known.revision === entry.revision &&
@@ -133,6 +171,22 @@ export class Watch<T = unknown> implements AsyncIterable<RecordChange<T>>, Dispo
       known.state === entry.state &&
       equal(known.bytes, entry.bytes)
     if (!same) this.#tell(changeOf(entry))
+  }
+
+  #read(from: RecordFrameEntry, known: RecordEntry<T> | undefined): RecordEntry<T> | undefined {
+    const refused = this.#refused.get(from.meta.key)
+    const entry = recordEntry(from, known ?? refused)
+    // A value that was taken before has its final form already.
+    if (known && entry.bytes === known.bytes) return entry as RecordEntry<T>
+    try {
+      const accepted = acceptEntry(entry, this.#schema) as RecordEntry<T>
+      this.#refused.delete(entry.key)
+      return accepted
+    } catch (error) {
+      this.#refused.set(entry.key, entry)
+      if (!refused || !equal(refused.bytes, entry.bytes)) this.#report(error)
+      return undefined
+    }
   }
 
   #tell(change: RecordChange<T>): void {

@@ -34,6 +34,7 @@ export function verdict(unusual: Partial<VerdictFrame>): VerdictFrame {
     type: 'verdict',
     origin: 1,
     seq: 1,
+    number: 1,
     request: 1,
     verdict: 'answered',
     code: '',

@@ -132,6 +132,67 @@ test('after the deadline the signal is aborted, and no answer is sent', async ()
   expect(connection.frames.some(({ type }) => type === 'reply')).toBe(false)
 })
 
+test('a handler is told when its answer is not needed any more, and sends none', async () => {
+  const { client, connection } = await answering()
+  const signals = new Map<unknown, AbortSignal>()
+  client.handle('slow', async (value, { signal }) => {
+    signals.set(value, signal)
+    await new Promise((wake) => signal.addEventListener('abort', wake))
+    return 'too late'
+  })
+  const session = '00000000000000aa'
+  for (const [i, value] of ['one', 'two'].entries())
+    connection.send(ask({ seq: i + 1, number: i + 1, event: 'slow', payload: json(value) }))
+  await eventually(() => expect(signals.size).toBe(2))
+  const cancel = { type: 'cancel', origin: 1, to: 'group/bots', session } as const
+  connection.send({ ...cancel, seq: 3, request: 7 })
+  connection.send({ ...cancel, seq: 4, session: '00000000000000bb', request: 1 })
+  connection.send({ ...cancel, seq: 5, request: 2 })
+  await eventually(() => expect(signals.get('two')?.reason).toMatchObject({ code: 'cancelled' }))
+  expect(signals.get('one')?.aborted).toBe(false)
+  await client.all().send('next')
+  expect(connection.frames.some(({ type }) => type === 'reply')).toBe(false)
+})
+
+test('beyond the concurrency of a handler the verdict is overloaded at once', async () => {
+  const { client, connection } = await answering()
+  expect(() => client.handle('none', () => 1, { concurrency: 0 })).toThrow(
+    expect.objectContaining({ field: 'concurrency' }),
+  )
+  const answers: ((value: string) => void)[] = []
+  client.handle('slow', () => new Promise<string>((resolve) => answers.push(resolve)), { concurrency: 2 })
+  client.handle('other', () => 'fine')
+  for (const seq of [1, 2, 3]) connection.send(ask({ seq, number: seq, event: 'slow' }))
+  connection.send(ask({ seq: 4, number: 4, event: 'other' }))
+  expect(await connection.next('reply')).toMatchObject({ request: 3, verdict: 'overloaded' })
+  expect(await connection.next('reply')).toMatchObject({ request: 4, verdict: 'answered' })
+  answers[0]?.('done')
+  expect(await connection.next('reply')).toMatchObject({ request: 1, verdict: 'answered' })
+  connection.send(ask({ seq: 5, number: 5, event: 'slow' }))
+  await eventually(() => expect(answers).toHaveLength(3))
+})
+
+test('a part resolves when it is safe, so that who waits for it is no faster than the hub; later ones are refused', async () => {
+  const { hub, client, connection } = await answering()
+  hub.script.frame = ({ type }) => type === 'part'
+  const steps: string[] = []
+  let speak: ((value: unknown) => Promise<void>) | undefined
+  client.handle('log', async (_value, { part }) => {
+    speak = part
+    const sent = part('one').then(() => steps.push('safe'))
+    steps.push('sent')
+    await sent
+    return 'end'
+  })
+  connection.send(ask({ number: 9, event: 'log' }))
+  await connection.next('part')
+  expect(steps).toEqual(['sent'])
+  connection.send({ type: 'ack', number: 1, origin: 1, seq: 1 })
+  expect(await connection.next('reply')).toMatchObject({ payload: json('end') })
+  expect(steps).toEqual(['sent', 'safe'])
+  await expect(speak?.('late')).rejects.toMatchObject({ code: 'not_addressed' })
+})
+
 test('an answer for a lost session is not sent in the next', async () => {
   const { hub, client, connection } = await answering()
   let answer: (value: string) => void = () => undefined

@@ -1,6 +1,6 @@
 import { createServer, request } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { connect, type TLSSocket } from 'node:tls'
+import { connect, createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import type { DamonError } from '@damon/protocol/errors'
 import { certReader } from '@damon/protocol/records'
 import { eventually } from '@damon/testkit/eventually'
@@ -227,4 +227,38 @@ test('a credential without a key cannot read certificates, and says so', async (
   const reader = certificates(hub, 'edge')
   reader.on('refused', () => {})
   await expect(reader.ready()).rejects.toMatchObject({ code: 'bad_credential' })
+})
+
+test('a server that does not take a certificate leaves it to none, and the one before stays in use everywhere', async () => {
+  const edge = await setup()
+  const [good, bad] = [await httpsServer(), await httpsServer()]
+  edge.reader.attach(good.server)
+  await edge.deliver(await leaf(), 5)
+  const { fingerprint } = await edge.reader.ready()
+  edge.reader.attach(bad.server)
+  const refusing = bad.server as { setSecureContext(options: object): void }
+  refusing.setSecureContext = () => {
+    throw new Error('ee key too small')
+  }
+  await edge.deliver(await leaf(), 6)
+  await eventually(() => expect(edge.refused.map(({ code }) => code)).toEqual(['bad_envelope']))
+  expect(edge.reader.current?.fingerprint).toBe(fingerprint)
+  expect([await good.shown(), await bad.shown()]).toEqual([fingerprint, fingerprint])
+})
+
+test('the secure context is that of the certificate in use', async () => {
+  const edge = await setup()
+  expect(edge.reader.secureContext).toBeUndefined()
+  await edge.deliver(await leaf(), 5)
+  await edge.reader.ready()
+  const { server, shown } = await httpsServer()
+  edge.reader.attach(server)
+  const next = await leaf()
+  await edge.deliver(next, 6)
+  await eventually(() => expect(edge.reader.current?.key).toBe(next.key))
+  const own = createTlsServer({ SNICallback: (_, done) => done(null, edge.reader.secureContext) })
+  await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void own.close())
+  const { port } = own.address() as AddressInfo
+  expect(await servedFingerprint({ host: '127.0.0.1', port }, 'edge.test')).toBe(await shown())
 })

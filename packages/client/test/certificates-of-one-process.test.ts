@@ -1,6 +1,7 @@
+import { once } from 'node:events'
 import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createSecureServer } from 'node:http2'
-import { createServer as createHttpsServer } from 'node:https'
+import { createServer as createHttpsServer, request, type ServerOptions } from 'node:https'
 import type { AddressInfo, LookupFunction, Server } from 'node:net'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
@@ -14,6 +15,7 @@ import type { Credential } from '@damon/trust/credential'
 import { sealCertificate } from '@damon/trust/envelope'
 import { type Authority, createAuthority, issueLeaf } from '@damon/trust/local-ca'
 import { verifyReader, verifyReceipt } from '@damon/trust/reader'
+import { fastify } from 'fastify'
 import { beforeAll, expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { type CertificateOptions, certificates } from '../src/certificates-node.ts'
@@ -218,6 +220,39 @@ test('servers of tls, http2 and ws show each new certificate, and their other op
     socket.once('error', reject)
   })
   expect(text).toBe('hello')
+})
+
+const apps = {
+  'HTTP/1': (https: ServerOptions) => fastify({ https }).get('/hello', async () => ({ hello: 'world' })),
+  'HTTP/2': (https: ServerOptions) =>
+    fastify({ http2: true, https: { ...https, allowHTTP1: true } }).get('/hello', async () => ({ hello: 'world' })),
+}
+
+test.each(['HTTP/1', 'HTTP/2'] as const)('a fastify app of %s answers under each new certificate', async (version) => {
+  const bot = await connected()
+  const edge = bot.read('edge')
+  const { key, chain } = await leaf(['first.test'])
+  const app = apps[version]({ key, cert: chain })
+  onTestFinished(() => app.close())
+  // Before the certificate and before the app listens: the order in which most programs do it.
+  edge.attach(app.server)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const get = async () => {
+    const options = { host: '127.0.0.1', port, path: '/hello', servername: 'edge.test', ca: authority.certificate }
+    const [response] = await once(request({ ...options, agent: false }).end(), 'response')
+    const { fingerprint256 } = response.socket.getPeerX509Certificate()
+    const body = String(Buffer.concat(await response.toArray()))
+    return { body, fingerprint: fingerprint256.replaceAll(':', '').toLowerCase() }
+  }
+  for (const _ of [1, 2]) {
+    const before = edge.current?.fingerprint
+    await bot.deliver('edge', await leaf(['edge.test']))
+    await eventually(() => expect(edge.current?.fingerprint).not.toBe(before))
+    const { fingerprint } = edge.current!
+    expect(await get()).toEqual({ body: '{"hello":"world"}', fingerprint })
+    await eventually(async () => expect(await bot.serving()).toMatchObject({ edge: { fingerprint } }))
+  }
 })
 
 test('a server with several certificates shows the one whose names the client asks for, always the newest', async () => {

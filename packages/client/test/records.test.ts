@@ -156,3 +156,58 @@ test('refuses at once what is no key, and values beyond the limit', async () => 
   expect(() => client.announce('a//b', 1)).toThrow(expect.objectContaining({ field: 'key' }))
   expect(hub.connections[0]?.frames.map(({ type }) => type)).toEqual(['hello'])
 })
+
+test('whatever waits ends when its signal is aborted; what was not sent yet is not sent any more', async () => {
+  const hub = await aHub()
+  hub.script.opened = () => true
+  const { client } = await aClient(hub)
+  const abort = new AbortController()
+  const { signal } = abort
+  const gone = new Error('Gone home.')
+  const watch = client.watch('node/', { signal })
+  const announcement = client.announce('service/x', 1)
+  const waits = [
+    client.ready(signal),
+    client.join('bots', signal),
+    client.get('a', { signal }),
+    client.list('', { signal }),
+    client.put('a', 1, { signal }),
+    client.patch('a', 1, { signal }),
+    client.drop('a', 'x', { signal }),
+    client.all().send('x', 1, { signal }),
+    client.all().request('x', 1, { signal }).all,
+    client.watch('other/').ready(signal),
+    announcement.ready(signal),
+    announcement.update(2, { signal }),
+  ]
+  abort.abort(gone)
+  for (const wait of waits) await expect(wait).rejects.toBe(gone)
+  await expect(client.get('a', { signal })).rejects.toBe(gone)
+  await watch.ready()
+  for await (const change of watch) throw new Error(`A closed watch told of ${change.key}.`)
+  const connection = await hub.connection(0)
+  hub.script = {}
+  connection.send({ type: 'challenge', nonce: '0123456789abcdef', protocol: 'damon.v1', helloMs: 5_000 })
+  await client.ready()
+  await client.all().send('last')
+  // A group that was joined after all is left again: a matter of its own.
+  const other = new Set(['hello', 'join', 'leave'])
+  const types = connection.frames.map(({ type }) => type).filter((type) => !other.has(type))
+  expect(types.sort()).toEqual(['put', 'send', 'watch'])
+})
+
+test('a call whose signal is aborted after it was sent leaves its answer unheard', async () => {
+  const hub = await aHub()
+  hub.script.frame = ({ type }) => type === 'get'
+  const { client, errors } = await aClient(hub)
+  await client.ready()
+  const abort = new AbortController()
+  const read = client.get('node/a', { signal: abort.signal })
+  const connection = await hub.connection(0)
+  const { id } = await connection.next('get')
+  abort.abort()
+  await expect(read).rejects.toBe(abort.signal.reason)
+  connection.send(records(id, [{ key: 'node/a', value: json(1) }], { snapshot: true }))
+  await client.all().send('next')
+  expect(errors).toEqual([])
+})

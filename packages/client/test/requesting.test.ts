@@ -76,6 +76,23 @@ test('hands out each answer as it comes, to every reader, also afterwards', asyn
   expect(late).toEqual(early)
 })
 
+test('each is every answer as it comes, all is one promise of them', async () => {
+  const { client, connection } = await asking()
+  const request = client.group('bots').request('ping')
+  await connection.next('request')
+  connection.send(verdict({ seq: 1, session: sessions[1]!, payload: json('one') }))
+  for await (const { value } of request.each) {
+    expect(value).toBe('one')
+    break
+  }
+  connection.send(verdict({ seq: 2, session: sessions[2]!, payload: json('two') }))
+  connection.send({ type: 'settled', request: 1, tally: {} })
+  expect((await request.all).map(({ value }) => value)).toEqual(['one', 'two'])
+  const again: unknown[] = []
+  for await (const { value } of request.each) again.push(value)
+  expect(again).toEqual(['one', 'two'])
+})
+
 test('nobody there: settled at once, and empty', async () => {
   const { client, connection } = await asking()
   const request = client.group('bots').request('ping')

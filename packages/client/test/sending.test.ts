@@ -132,7 +132,7 @@ test('a session that is not resumed leaves the unacknowledged unknown, and numbe
 test('a resumed session repeats what is not done, marked, and goes on counting', async () => {
   const hub = await aHub()
   hub.script.frame = (frame, connection) => {
-    if (frame.type === 'hello' && frame.resume) connection.welcome({ resumed: true, done: 1 })
+    if (frame.type === 'hello' && frame.resume) connection.resume({ done: 1 })
     return (
       (frame.type === 'hello' && frame.resume !== undefined) || (frame.type === 'send' && hub.connections.length === 1)
     )

@@ -1,3 +1,4 @@
+import { digestOf } from '@damon/protocol/digest'
 import { eventually } from '@damon/testkit/eventually'
 import { expect, test } from 'vitest'
 import type { RecordChange } from '../src/watch.ts'
@@ -125,6 +126,74 @@ test('an iterator begins with what there is; a slow one gets the latest of each 
   const last = reader.next()
   await client.close()
   expect(await last).toEqual({ done: true, value: undefined })
+})
+
+test('a watch that comes back asks for what changed since, and is told no more than that', async () => {
+  const { hub, client, watch, changes, connection, id } = await watching([
+    { key: 'node/same', value: json(1), revision: 1 },
+    { key: 'node/gone', value: json(1), revision: 3 },
+  ])
+  connection.send(records(id, [{ key: 'node/new', value: json(1), revision: 61 }], { revision: 61 }))
+  await eventually(() => expect(changes).toHaveLength(3))
+  const asked: unknown[] = []
+  hub.script.frame = (frame, again) => {
+    if (frame.type !== 'watch') return false
+    asked.push(frame.revision)
+    const gone = { key: 'node/gone', change: 'drop' as const, revision: 70, reason: 'over' }
+    again.send(records(frame.id, [gone], { snapshot: true, revision: 72 }))
+    return true
+  }
+  connection.break()
+  await eventually(() => expect(changes).toHaveLength(4))
+  expect(short(changes.slice(3))).toEqual([['drop', 'node/gone', 'over']])
+  expect([...watch.entries.keys()]).toEqual(['node/same', 'node/new'])
+  const second = await hub.connection(1)
+  second.break()
+  await hub.connection(2)
+  await client.ready()
+  await eventually(() => expect(asked).toEqual([61, 72]))
+})
+
+test('of a store that was emptied meanwhile it asks for everything', async () => {
+  const { hub, connection } = await watching([{ key: 'node/a', value: json(1) }], [])
+  const usual = hub.script.frame
+  hub.script.frame = (frame, again) => {
+    if (frame.type !== 'hello') return usual?.(frame, again) ?? false
+    again.welcome({ epoch: 'another' })
+    return true
+  }
+  connection.break()
+  expect(await (await hub.connection(1)).next('watch')).toEqual({
+    type: 'watch',
+    id: expect.any(Number),
+    prefix: 'node/',
+  })
+})
+
+test('a watch that has something else than the hub reads it anew, says so, and counts it', async () => {
+  const { client, watch, changes, connection, id } = await watching([
+    { key: 'node/a', value: json(1), revision: 1 },
+    { key: 'node/b', value: json(2), revision: 2, change: 'suspect' },
+  ])
+  const resyncs: unknown[] = []
+  client.on('resync', (resync) => resyncs.push(resync))
+  const say = (digest: string) => connection.send({ type: 'pong', digests: { [id]: digest, 9: digest } })
+  const right = digestOf(watch.entries.values())
+  say(right)
+  await client.all().send('after')
+  expect([watch.resyncs, resyncs]).toEqual([0, []])
+
+  // What came over the wire is right; what is kept is not.
+  ;(watch.entries as Map<string, unknown>).delete('node/b')
+  say(right)
+  expect(await connection.next('watch')).toMatchObject({ id, resync: true })
+  // Asked for once, however often it is told until it comes.
+  await eventually(() => expect(watch.entries.size).toBe(2))
+  expect(short(changes.slice(2))).toEqual([['suspect', 'node/b', 2]])
+  expect([watch.resyncs, resyncs]).toEqual([1, [{ prefix: 'node/' }]])
+  say(right)
+  await client.all().send('after')
+  expect(watch.resyncs).toBe(1)
 })
 
 test('a closed watch is taken back at the hub, and says nothing more', async () => {

@@ -1,4 +1,5 @@
-import { connect, type Socket } from 'node:net'
+import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { decodeBatch } from './batch.ts'
 import { type Arrive, type Batch, type Bus, BusError, type Member, type Reading } from './bus.ts'
 import {
@@ -25,14 +26,14 @@ export interface ClusterBackbone extends AsyncDisposable {
 }
 
 class Line {
-  readonly #socket: Socket
+  readonly #socket: Duplex
   readonly #open = new Map<
     number,
     { resolve: (value: never) => void; reject: (error: Error) => void; timer: NodeJS.Timeout }
   >()
   #last = 0
 
-  constructor(socket: Socket) {
+  constructor(socket: Duplex) {
     this.#socket = socket
   }
 
@@ -85,8 +86,12 @@ class Line {
  * Connects this worker to its primary. The line's end is final: the primary is gone, or has cut this worker off.
  * Rejects when it is not admitted.
  */
-export async function openCluster(path: string, arrive: Arrive, events: StoreEvents): Promise<ClusterBackbone> {
-  const socket = connect(path)
+export function openCluster(path: string, arrive: Arrive, events: StoreEvents): Promise<ClusterBackbone> {
+  return joinCluster(connect(path), arrive, events)
+}
+
+/** The same on a line that is there. */
+export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreEvents): Promise<ClusterBackbone> {
   const line = new Line(socket)
   let closing = false
   const admitted = await new Promise<{ origin: number; epoch: string }>((resolve, reject) => {
@@ -132,6 +137,7 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
         reading.missing.push(...rest)
         return reading
       },
+      heads: (channels) => line.call('heads', channels),
       subscribe: async (channel) => {
         await line.call('subscribe', channel)
       },
@@ -151,6 +157,7 @@ export async function openCluster(path: string, arrive: Arrive, events: StoreEve
       put: (put) => line.call('put', put),
       patch: (owner, key, value) => line.call('patch', owner, key, value),
       drop: (drop) => line.call('drop', drop),
+      revision: () => line.call('revision'),
       snapshot: () => line.call('snapshot'),
       renew: () => line.call('renew'),
       sweep: async () => void (await line.call('sweep')),

@@ -1,13 +1,21 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { isErrorCode } from '@damon/protocol/errors'
+import type { Position } from '@damon/protocol/frames'
 import { decodeBatch, encodeBatch } from './batch.ts'
 import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
 import { ScriptedRedis } from './redis/client.ts'
+import { Echoes } from './redis/echoes.ts'
 import { RedisKeys } from './redis/keys.ts'
+import { LogBounds } from './redis/log-bounds.ts'
+import { LogReader } from './redis/log-reader.ts'
 import { RedisSubscriber } from './redis/subscriber.ts'
+import { parseTails, Tails } from './redis/tails.ts'
 import { open, seal } from './seal.ts'
 import {
+  type Joined,
   lateSweepMs,
+  logBytes,
+  logMs,
   type RecordChange,
   type Store,
   type StoredRecord,
@@ -17,8 +25,8 @@ import {
   workerLeaseMs,
 } from './store.ts'
 
-/** How long a worker's log outlives its last append, ms. */
-const logMs = 90_000
+/** Channels that one command asks for. */
+const channelsPerCommand = 256
 
 /**
  * Where the numbers of workers begin in an empty Redis, at random below this: a Redis that was emptied must not give the
@@ -79,21 +87,28 @@ function parseChange(message: Buffer): RecordChange {
  * @throws when Redis cannot be reached; the worker's lease then does the same a few seconds later
  */
 export async function endRedisWorker(redis: ScriptedRedis, options: RedisOptions, origin: number): Promise<void> {
-  await redis.run('end', endKeys(new RedisKeys(options.prefix)), [
-    'origin',
-    origin,
-    'lost',
-    options.times.graceMs,
-    lateSweepMs,
-  ])
+  await redis.run('end', endKeys(new RedisKeys(options.prefix)), endArguments('origin', origin, options))
 }
 
-function endArguments(what: string, whose: string | number, how: 'left' | 'lost', { times }: RedisOptions) {
-  return [what, whose, how, times.graceMs, lateSweepMs, workerLeaseMs]
+type Ending = 'left' | 'lost' | 'release' | 'origin' | 'sweep'
+
+function endArguments(what: Ending, whose: string | number, { times }: RedisOptions) {
+  return [what, whose, lateSweepMs, workerLeaseMs, times.graceMs, times.awayMs, times.resumeMs, logMs(times)]
 }
 
 function endKeys(keys: RedisKeys): string[] {
-  return [keys.origins, keys.revision, keys.records, keys.values, keys.suspects, keys.swept, keys.prefix]
+  return [keys.origins, keys.logs, keys.away, keys.suspects, keys.swept, keys.prefix]
+}
+
+function positions(flat: string[]): Position[] {
+  const heads: Position[] = []
+  for (let i = 0; i + 2 < flat.length; i += 3)
+    heads.push({ origin: Number(flat[i]), to: flat[i + 1] as string, seq: Number(flat[i + 2]) })
+  return heads
+}
+
+function joined([stamp, flat]: [number, string[]]): Joined {
+  return { stamp, heads: positions(flat) }
 }
 
 /**
@@ -103,9 +118,25 @@ function endKeys(keys: RedisKeys): string[] {
 export async function openRedis(options: RedisOptions, arrive: Arrive, events: StoreEvents): Promise<RedisBackbone> {
   const keys = new RedisKeys(options.prefix)
   const batchPrefix = keys.batches('')
+  const echoes = new Echoes()
+  let tails: Tails | undefined
+  let own = ''
+  const hear = (word: string) => {
+    const [what, session = '', gen] = word.split(' ')
+    if (what === 'echo') echoes.arrive(session, Number(gen))
+    else events.release(session)
+  }
+  const hearTails = (text: string) => {
+    const told = parseTails(text)
+    if (told.origin === tails?.origin) tails.back()
+    else if (told.tails.length > 0) events.tails(told.tails)
+  }
   const take = (channel: string, message: Buffer) => {
-    if (channel === keys.change) events.change(parseChange(message))
+    if (channel === own) hear(message.toString())
+    else if (channel === keys.tails) hearTails(message.toString())
+    else if (channel === keys.change) events.change(parseChange(message))
     else if (channel === keys.gone) events.gone(message.toString().split(' '))
+    else if (channel === keys.over) events.over(message.toString().split(' '))
     else if (channel === keys.ended) events.ended(Number(message.toString()))
     else if (channel.startsWith(batchPrefix)) {
       const stamp = Number(message.readBigUInt64BE(0))
@@ -114,7 +145,10 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
   }
   const commands = new ScriptedRedis(options.url, 'damon-hub')
   const { redis } = commands
-  const tellConnected = () => events.connected(redis.status === 'ready' && subscriber.complete)
+  const tellConnected = () => {
+    if (!subscriber.complete) tails?.back()
+    events.connected(redis.status === 'ready' && subscriber.complete)
+  }
   const subscriber: RedisSubscriber = new RedisSubscriber({
     url: options.url,
     message: (channel, message) => {
@@ -130,13 +164,17 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
   redis.on('close', tellConnected)
   try {
     await Promise.all([redis.connect(), subscriber.connect()])
-    await Promise.all([keys.change, keys.gone, keys.ended].map((channel) => subscriber.subscribe(channel)))
+    const news = [keys.change, keys.gone, keys.over, keys.ended, keys.tails]
+    await Promise.all(news.map((channel) => subscriber.subscribe(channel)))
     const [origin, epoch] = (await commands.run(
       'admit',
-      [keys.origin, keys.origins, keys.epoch, keys.swept],
+      [keys.origin, keys.origins, keys.epoch, keys.swept, keys.logs],
       [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins)],
     )) as [number, string]
-    return build({ options, keys, commands, subscriber, origin, epoch })
+    own = keys.worker(origin)
+    tails = new Tails(origin)
+    await subscriber.subscribe(own)
+    return build({ options, keys, commands, subscriber, echoes, tails, origin, epoch })
   } catch (error) {
     redis.disconnect()
     subscriber.close()
@@ -149,12 +187,19 @@ interface Parts {
   keys: RedisKeys
   commands: ScriptedRedis
   subscriber: RedisSubscriber
+  echoes: Echoes
+  tails: Tails
   origin: number
   epoch: string
 }
 
-function build({ options, keys, commands, subscriber, origin, epoch }: Parts): RedisBackbone {
+function build({ options, keys, commands, subscriber, echoes, tails, origin, epoch }: Parts): RedisBackbone {
   const { redis } = commands
+  const bounds = new LogBounds({ ms: logMs(options.times), bytes: logBytes })
+  const logs = new LogReader(redis, keys)
+  let questions = 0
+  const end = (what: Ending, whose: string | number, ...more: (string | number)[]) =>
+    commands.run('end', endKeys(keys), [...endArguments(what, whose, options), ...more])
   const write = async (
     what: string,
     owner: string,
@@ -171,15 +216,28 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
     return { refused: isErrorCode(reply[0]) ? reply[0] : 'internal' }
   }
 
+  /** They go the way of all else: when they do not come back, nothing does. */
+  const tellTails = () => {
+    const now = performance.now()
+    if (tails.isSilent(now)) {
+      tails.back()
+      subscriber.reconnect()
+      return
+    }
+    const text = tails.due(now)
+    if (text === undefined) return
+    tails.sent(now)
+    redis.publish(keys.tails, text).catch(() => tails.back())
+  }
+
   const bus: Bus = {
     origin,
     async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
-      const args: (string | number | Buffer)[] = [
-        origin,
-        batches.reduce((highest, batch) => Math.max(highest, batch.last), 0),
-        logMs,
-        batches.length,
-      ]
+      const highest = batches.reduce((highest, batch) => Math.max(highest, batch.last), 0)
+      const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0)
+      const now = performance.now()
+      if (batches.length > 0) bounds.add(highest, bytes, now)
+      const args: (string | number | Buffer)[] = [origin, highest, bounds.due(now), batches.length]
       for (const batch of batches) args.push(batch.channel, batch.last, seal(encodeBatch(batch)))
       args.push(keys.batches(''))
       try {
@@ -194,65 +252,87 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
           ],
           args,
         )
+        for (const { channel, last } of batches) tails.note(channel, last)
         return (frozen as string[][]).map(members)
       } catch (error) {
         throw wrap(error)
       }
     },
-    forget: () => undefined,
-    read: async (ranges) => ({ batches: [], missing: ranges }),
+    forget: (channels) => void commands.run('forget', [keys.heads(origin)], channels).catch(() => undefined),
+    read: (ranges, bytes) => logs.read(ranges, bytes),
+    async heads(channels) {
+      const heads: Position[] = []
+      const name = `heads${++questions}`
+      for (let i = 0; i < channels.length; i += channelsPerCommand) {
+        using echo = echoes.expect(name)
+        const [count, flat] = (await commands.run(
+          'heads',
+          [keys.echoes, keys.prefix],
+          [origin, name, ...channels.slice(i, i + channelsPerCommand)],
+        )) as [number, string[]]
+        heads.push(...positions(flat))
+        await echo.numbered(count)
+      }
+      return heads
+    },
     subscribe: (channel) => subscriber.subscribe(keys.batches(channel)),
     unsubscribe: (channel) => subscriber.unsubscribe(keys.batches(channel)),
   }
 
   const store: Store = {
     epoch,
-    async openSession(entry) {
-      const stamp = (await commands.run(
+    async openSession({ session, subject, ticket = '', channels }) {
+      const reply = await commands.run(
         'open-session',
-        [
-          keys.origins,
-          keys.n,
-          keys.session(entry.session),
-          keys.channels(entry.session),
-          keys.sessions(origin),
-          ...entry.channels.map((channel) => keys.members(channel)),
-        ],
-        [origin, entry.session, entry.subject, ...entry.channels],
-      )) as number
-      return { stamp, heads: [] }
+        [keys.origins, keys.n, keys.session(session), keys.sessions(origin), keys.prefix],
+        [origin, session, subject, ticket, ...channels],
+      )
+      return joined(reply as [number, string[]])
     },
     async join(session, channel) {
-      const stamp = (await commands.run(
-        'join',
-        [keys.n, keys.session(session), keys.channels(session), keys.members(channel)],
-        [session, channel],
-      )) as number
-      return { stamp, heads: [] }
+      const reply = await commands.run('join', [keys.n, keys.session(session), keys.prefix], [session, channel])
+      return joined(reply as [number, string[]])
     },
     async leave(session, channel) {
       await redis.multi().hdel(keys.members(channel), session).srem(keys.channels(session), channel).exec()
     },
-    async endSession(session, how) {
-      await commands.run('end', endKeys(keys), endArguments('session', session, how, options))
+    endSession: async (session, how) => void (await end(how, session)),
+    async release(session, done) {
+      await end('release', session, origin, done).catch((error) => {
+        throw wrap(error)
+      })
     },
-    async release(session) {
-      await commands.run('end', endKeys(keys), endArguments('session', session, 'lost', options))
+    async takeOver({ session, subject, ticket, channels }) {
+      using echo = echoes.expect(session)
+      if (!subscriber.complete) throw new BusError('unavailable')
+      try {
+        const [what, owner, gen, done, lost, ...rest] = (await commands.run(
+          'take-over',
+          [keys.origins, keys.n, keys.session(session), keys.away, keys.suspects, keys.prefix],
+          [origin, session, subject, ticket, ...channels],
+        )) as [string, number, number, number, number, number, string[]]
+        if (what === 'unknown_session') return { refused: what }
+        if (what === 'busy') return { refused: what, owner }
+        await echo.numbered(gen)
+        return { ...joined(rest), done, owner, lost: lost < 0 ? undefined : lost }
+      } catch (error) {
+        // It may have happened: then it must not stay with a worker that does not know.
+        end('release', session, origin, 0).catch(() => undefined)
+        throw wrap(error)
+      }
     },
-    takeOver: async () => ({ refused: 'unknown_session' }),
-    async fence(ended) {
-      await commands.run('end', endKeys(keys), endArguments('origin', ended, 'lost', options))
-    },
+    fence: async (ended) => void (await end('origin', ended)),
     async pick(channel) {
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
       return members(flat.flat())[0]
     },
     async absent(sessions) {
       if (sessions.length === 0) return []
+      const gone = new Set<unknown>([null, 'lost'])
       const pipeline = redis.pipeline()
-      for (const session of sessions) pipeline.exists(keys.session(session))
+      for (const session of sessions) pipeline.hget(keys.session(session), 'stage')
       const replies = (await pipeline.exec()) ?? []
-      return sessions.filter((_, i) => replies[i]?.[0] === null && replies[i]?.[1] === 0)
+      return sessions.filter((_, i) => replies[i]?.[0] === null && gone.has(replies[i]?.[1]))
     },
     put: (put) =>
       write('put', put.owner, put.subject, put.key, [
@@ -264,6 +344,9 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
       ]),
     patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value)]),
     drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '']),
+    async revision() {
+      return Number((await redis.get(keys.revision)) ?? 0)
+    },
     async snapshot() {
       const replies = await redis.multi().get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values).exec()
       const [revision, metas, values] = (replies ?? []).map((reply) => reply[1]) as [
@@ -279,11 +362,15 @@ function build({ options, keys, commands, subscriber, origin, epoch }: Parts): R
     },
     async renew() {
       await subscriber.probe()
-      return (await commands.run('renew', [keys.origins], [origin, workerLeaseMs])) === 1
+      tellTails()
+      const renewed = await commands.run(
+        'renew',
+        [keys.origins, keys.log(origin), keys.heads(origin)],
+        [origin, workerLeaseMs, bounds.due(performance.now())],
+      )
+      return renewed === 1
     },
-    async sweep() {
-      await commands.run('end', endKeys(keys), endArguments('sweep', '', 'lost', options))
-    },
+    sweep: async () => void (await end('sweep', '')),
   }
 
   return {

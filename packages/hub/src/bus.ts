@@ -1,3 +1,5 @@
+import type { Position } from '@damon/protocol/frames'
+
 /** What the frames of a batch are; a batch holds one kind. */
 export const batchKinds = ['message', 'request', 'answer'] as const
 export type BatchKind = (typeof batchKinds)[number]
@@ -65,6 +67,9 @@ export interface Bus {
    */
   read(ranges: Range[], bytes: number): Promise<Reading>
 
+  /** Where every origin stands on these channels. MUST resolve only after everything up to there that is not lost has arrived. */
+  heads(channels: string[]): Promise<Position[]>
+
   /** MUST resolve only after every later append to the channel will arrive. */
   subscribe(channel: string): Promise<void>
   unsubscribe(channel: string): void
@@ -85,10 +90,13 @@ export interface Reading {
 /** Where a bus brings what was appended. `stamp` rises with every append of any origin. */
 export type Arrive = (batch: Batch, stamp: number) => void
 
+/** In a range that is to be read: whatever the origin put on any channel. */
+export const everyChannel = '*'
+
 /** Frames of one origin and destination, by number. */
 export interface Range {
   origin: number
-  /** The channel. */
+  /** The channel, or `everyChannel`. */
   to: string
   from: number
   until: number

@@ -4,6 +4,7 @@ import { isSegment } from '@damon/protocol/names'
 import { type Config, flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
 import { publicJwk } from '@damon/trust/keys'
 import { z } from 'zod'
+import { parseRates } from './rates.ts'
 import type { StoreTimes } from './store.ts'
 
 /** The hub's environment, beside what every service reads. Each may be given as a file: `NAME_FILE`. */
@@ -50,6 +51,20 @@ export const hubConfig = {
   HUB_PEERS: list().default([]),
   HUB_FRAME_BYTES: integer(8 * 1024, 16 * 1024 * 1024, ' (bytes)').default(limits.frameBytes),
   HUB_OUTBOX_BYTES: integer(64 * 1024, 256 * 1024 * 1024, ' (bytes)').default(limits.outboxBytes),
+  HUB_OUTBOX_FRAMES: integer(16, 1_048_576).default(limits.outboxFrames),
+  /** Rate classes by the name that tokens give, as JSON: `{"service":{"framesPerSecond":50000,"bytesPerSecond":67108864}}`. */
+  HUB_RATES: z
+    .string()
+    .default('{}')
+    .transform((text, context) => {
+      try {
+        return parseRates(text)
+      } catch {
+        const message = 'must be a JSON object of rate classes, each with framesPerSecond and bytesPerSecond'
+        context.addIssue({ code: 'custom', message })
+        return z.NEVER
+      }
+    }),
   /** Where kept records live without Redis. */
   HUB_STATE_DIR: z.string().optional(),
   REDIS_URL: secret().optional(),

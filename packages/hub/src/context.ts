@@ -1,12 +1,15 @@
 import type { Logger } from '@damon/runtime/logger'
 import type { Delivery } from './delivery.ts'
 import type { Identity } from './identity.ts'
+import type { Turns } from './intake.ts'
 import type { Metrics } from './metrics.ts'
 import type { Flusher } from './outbox.ts'
 import type { Publisher } from './publisher.ts'
+import type { Rates } from './rates.ts'
 import type { Acks } from './receipts.ts'
 import type { Replica } from './replica.ts'
 import type { Requests } from './requests.ts'
+import type { Restraint } from './restraint.ts'
 import type { Store } from './store.ts'
 import type { Watches } from './watches.ts'
 
@@ -23,10 +26,14 @@ export interface Context {
   requests: Requests
   flusher: Flusher
   acks: Acks
+  turns: Turns
+  rates: Rates
+  restraint: Restraint
   settings: {
     heartbeatMs: number
     helloMs: number
     frameBytes: number
     outboxBytes: number
+    outboxFrames: number
   }
 }

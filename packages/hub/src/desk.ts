@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
-import type { MessageFrame, VerdictFrame } from '@damon/protocol/frames'
+import type { MessageFrame } from '@damon/protocol/frames'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
+import { EncodedFrame } from './message.ts'
+import { SendOrder } from './publisher.ts'
 import type { WireFrame } from './wire-run.ts'
-import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** What a worker says of itself to operators. */
 export interface HubStatus {
@@ -30,6 +30,7 @@ export class Desk implements Receiver {
   readonly #context: Context
   readonly #status: () => HubStatus
   readonly #roll: (wish: string) => void
+  readonly #order = new SendOrder()
 
   constructor(context: Context, status: () => HubStatus, roll: (wish: string) => void) {
     this.#context = context
@@ -54,25 +55,23 @@ export class Desk implements Receiver {
       this.#roll(`${frame.session}/${frame.number}`)
     }
     const payload = known ? Buffer.from(JSON.stringify(this.#status())) : Buffer.alloc(0)
-    const encode = (origin: number, seq: number) => {
-      const verdict: VerdictFrame = {
-        type: 'verdict',
-        again: false,
-        bytes: false,
-        late: false,
-        origin,
-        seq,
-        request: frame.number,
-        session: this.id,
-        from: this.subject,
-        verdict: known ? 'answered' : 'no_handler',
-        code: known ? '' : 'no_handler',
-        payload,
-      }
-      return frameInPlace(encodeHubFrame(verdict, headroom), 2)
-    }
+    const verdict = new EncodedFrame({
+      type: 'verdict',
+      again: false,
+      bytes: false,
+      late: false,
+      origin: 0,
+      seq: 0,
+      number: 0,
+      request: frame.number,
+      session: this.id,
+      from: this.subject,
+      verdict: known ? 'answered' : 'no_handler',
+      code: known ? '' : 'no_handler',
+      payload,
+    })
     const channel = `session/${frame.session}`
-    this.#context.publisher.publish({ channel, kind: 'answer', encode, sender: this.id })
+    this.#context.publisher.publish({ channel, kind: 'answer', frame: verdict, order: this.#order, number: 0 })
   }
 
   deliver(): void {

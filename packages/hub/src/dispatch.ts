@@ -63,9 +63,6 @@ export function dispatch(session: Session, frame: ClientFrame, context: Context)
       return watch(session, frame, context)
     case 'unwatch':
       return unwatch(session, frame, context)
-    case 'ack':
-      // Says only that the client keeps up, which its socket shows as well.
-      return undefined
     case 'bye':
       return bye(session, frame, context)
   }

@@ -1,26 +1,143 @@
 import type { Batch, BatchKind } from './bus.ts'
 
-interface Growing {
-  channel: string
-  kind: BatchKind
-  fast: boolean
-  prev: number
-  first: number
-  last: number
-  frames: Buffer[]
+/** A frame that can be written once its position is known. */
+export interface Positionable {
+  /** Says where it stands, once, before anything else. */
+  place(origin: number, seq: number): void
+  /** Of the whole frame, WebSocket header included, bytes. */
+  readonly length: number
+  /** Writes the frame; MUST fill exactly `length` bytes. */
+  write(out: Buffer, at: number): void
 }
 
-/** A frame with its position, on its way into a batch. */
-export interface Placed {
-  channel: string
-  kind: BatchKind
-  fast: boolean
-  /** The origin's previous number on the channel. */
-  prev: number
-  seq: number
-  bytes: Buffer
-  /** In whose order it stands. */
-  sender: string
+/** Where the latest frame of one sender stands, by the index of its batch: nothing that it sends later may stand before. */
+export interface Place {
+  index: number
+}
+
+/** What this worker puts on one channel. */
+export class Lane {
+  readonly channel: string
+  /** This origin's last number on it, 0 for none. */
+  head = 0
+  /** The batch that the next frame may join. */
+  latest: Growing | undefined
+  /** Whether it was used since somebody looked for lanes that nobody uses. */
+  used = true
+
+  constructor(channel: string) {
+    this.channel = channel
+  }
+}
+
+/** Room for so many times the bytes it has is made when a batch outgrows what it has. */
+const growth = 4
+
+/** The frames of one channel, of one kind, one behind another in one buffer: each was copied there once. */
+class Growing {
+  readonly of: Grouping
+  readonly index: number
+  readonly lane: Lane
+  readonly kind: BatchKind
+  readonly fast: boolean
+  readonly prev: number
+  readonly first: number
+  last: number
+  length = 0
+  /** What has not been taken as fresh begins here: bytes, number of the first frame, number before that one. */
+  freshAt = 0
+  freshFirst = 0
+  freshPrev = 0
+  #bytes: Buffer
+
+  constructor(of: Grouping, index: number, lane: Lane, kind: BatchKind, fast: boolean, seq: number, bytes: number) {
+    this.of = of
+    this.index = index
+    this.lane = lane
+    this.kind = kind
+    this.fast = fast
+    this.prev = lane.head
+    this.first = seq
+    this.last = lane.head
+    this.#bytes = Buffer.allocUnsafe(bytes)
+  }
+
+  add(frame: Positionable, seq: number): void {
+    const end = this.length + frame.length
+    if (end > this.#bytes.length) {
+      // Views on the old one, which receivers may still hold, stay as they are.
+      const larger = Buffer.allocUnsafe(end + this.length * (growth - 1))
+      larger.set(this.#bytes.subarray(0, this.length))
+      this.#bytes = larger
+    }
+    frame.write(this.#bytes, this.length)
+    if (this.freshAt === this.length) {
+      this.freshFirst = seq
+      this.freshPrev = this.last
+    }
+    this.length = end
+    this.last = seq
+  }
+
+  get isFresh(): boolean {
+    return this.freshAt < this.length
+  }
+
+  whole(origin: number): Batch {
+    const { kind, fast, prev, first, last } = this
+    return {
+      channel: this.lane.channel,
+      origin,
+      prev,
+      first,
+      last,
+      kind,
+      fast,
+      bytes: this.#bytes.subarray(0, this.length),
+    }
+  }
+
+  fresh(origin: number): Batch {
+    const { kind, fast, freshPrev: prev, freshFirst: first, last, freshAt } = this
+    this.freshAt = this.length
+    return {
+      channel: this.lane.channel,
+      origin,
+      prev,
+      first,
+      last,
+      kind,
+      fast,
+      bytes: this.#bytes.subarray(freshAt, this.length),
+    }
+  }
+}
+
+/** Numbers the batches of one worker, through all its groupings, and knows which of them have grown in this tick. */
+export class Ranks {
+  #next = 0
+  #grown: Growing[] = []
+  #ordered = true
+
+  get next(): number {
+    return this.#next++
+  }
+
+  grew(batch: Growing): void {
+    const latest = this.#grown.at(-1)
+    if (latest && latest.index > batch.index) this.#ordered = false
+    this.#grown.push(batch)
+  }
+
+  /** What fast batches have got since this was called last, in their order. */
+  takeFresh(origin: number): Batch[] {
+    const grown = this.#grown
+    if (grown.length === 0) return []
+    if (!this.#ordered) grown.sort((a, b) => a.index - b.index)
+    this.#grown = []
+    this.#ordered = true
+    return grown.map((batch) => batch.fresh(origin))
+  }
 }
 
 /**
@@ -28,12 +145,13 @@ export interface Placed {
  * does not overtake its sender's earlier frame on another channel.
  */
 export class Grouping {
-  #batches: Growing[] = []
-  /** Per channel, the index of its latest batch. */
-  #latest = new Map<string, number>()
-  /** Per sender, the index of the batch of its latest frame. */
-  #senders = new Map<string, number>()
+  readonly #ranks: Ranks
+  readonly #batches: Growing[] = []
   #bytes = 0
+
+  constructor(ranks: Ranks) {
+    this.#ranks = ranks
+  }
 
   get isEmpty(): boolean {
     return this.#batches.length === 0
@@ -47,30 +165,26 @@ export class Grouping {
     return this.#bytes
   }
 
-  add({ channel, kind, fast, prev, seq, bytes, sender }: Placed): void {
-    let index = this.#latest.get(channel) ?? -1
-    let batch = this.#batches[index]
-    if (!batch || batch.kind !== kind || batch.fast !== fast || index < (this.#senders.get(sender) ?? 0)) {
-      batch = { channel, kind, fast, prev, first: seq, last: seq, frames: [] }
-      index = this.#batches.push(batch) - 1
-      this.#latest.set(channel, index)
+  /** Puts a frame, which has its place, into the lane's latest batch or into a new one. */
+  add(lane: Lane, kind: BatchKind, fast: boolean, sender: Place, frame: Positionable, seq: number) {
+    let batch = lane.latest
+    if (!batch || batch.of !== this || batch.kind !== kind || batch.fast !== fast || batch.index < sender.index) {
+      batch = new Growing(this, this.#ranks.next, lane, kind, fast, seq, frame.length)
+      this.#batches.push(batch)
+      lane.latest = batch
     }
-    batch.frames.push(bytes)
-    batch.last = seq
-    this.#senders.set(sender, index)
-    this.#bytes += bytes.length
+    if (fast && !batch.isFresh) this.#ranks.grew(batch)
+    batch.add(frame, seq)
+    sender.index = batch.index
+    lane.head = seq
+    this.#bytes += frame.length
   }
 
-  /** The batches, in order; nothing is left. */
-  take(origin: number): Batch[] {
-    const batches = this.#batches.map(({ frames, ...batch }) => {
-      const bytes = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
-      return { ...batch, origin, bytes }
+  /** The batches, in order. Nothing joins them any more. */
+  close(origin: number): Batch[] {
+    return this.#batches.map((batch) => {
+      if (batch.lane.latest === batch) batch.lane.latest = undefined
+      return batch.whole(origin)
     })
-    this.#batches = []
-    this.#latest.clear()
-    this.#senders.clear()
-    this.#bytes = 0
-    return batches
   }
 }

@@ -18,6 +18,8 @@ export interface Identified {
   issued: number
   /** Who signed the token, by the name on the trust list. */
   issuer: string
+  /** The rate class of the token. */
+  rate: string | undefined
   /** Digest of the bound key: a session keeps its key. */
   key: string
 }
@@ -122,6 +124,7 @@ function identified(claims: TokenClaims, token: string): Identified {
     jti: claims.jti,
     issued: claims.iat,
     issuer: issuerOf(token),
+    rate: claims.rate,
     key: createHash('sha256')
       .update(claims.cnf?.jwk.x ?? '')
       .digest('hex'),

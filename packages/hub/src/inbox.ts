@@ -37,6 +37,11 @@ export class Inbox {
     return this.#busy
   }
 
+  /** Whether a frame would be handled at once. */
+  get free(): boolean {
+    return !this.#busy && !this.#closed
+  }
+
   /** Whether the source is not read now. */
   get paused(): boolean {
     return this.#paused

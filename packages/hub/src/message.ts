@@ -1,20 +1,54 @@
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
-import { frameNumbers, type MessageFrame } from '@damon/protocol/frames'
-import { headerLength, writeHeader } from './ws-frame.ts'
+import type { MessageFrame, PositionedFrame } from '@damon/protocol/frames'
+import type { Positionable } from './grouping.ts'
+import { frameInPlace, headerLength, headroom, writeHeader } from './ws-frame.ts'
 
-// Where the parts of a message stand that differ from one to the next: docs/protocol.md has the layout.
+// Where the parts of a frame stand that differ from one to the next: docs/protocol.md has the layout.
 const flagsAt = 1
 const originAt = 2
 const seqAt = 6
 const numberAt = 12
-const flag = { again: 1, any: 2, bytes: 4 } as const
+
+/** Any frame with a position. */
+export class EncodedFrame implements Positionable {
+  readonly #frame: PositionedFrame
+  #bytes: Buffer | undefined
+
+  constructor(frame: PositionedFrame) {
+    this.#frame = frame
+  }
+
+  place(origin: number, seq: number): void {
+    this.#bytes = frameInPlace(encodeHubFrame({ ...this.#frame, origin, seq }, headroom), 2)
+  }
+
+  /** The whole frame, WebSocket header included, once it has its place. */
+  get bytes(): Buffer {
+    if (!this.#bytes) throw new Error('A frame has no place yet.')
+    return this.#bytes
+  }
+
+  get length(): number {
+    return this.bytes.length
+  }
+
+  write(out: Buffer, at: number): void {
+    out.set(this.bytes, at)
+  }
+}
 
 /**
  * Makes the messages of one session to one address with one event: all that is the same in them is encoded once,
  * and each is this head with a few numbers written into it, and its payload.
  */
-export class MessageMaker {
+export class MessageMaker implements Positionable {
   readonly #head: Buffer
+  #origin = 0
+  #seq = 0
+  #number = 0
+  #flags = 0
+  #payload: Uint8Array = nothing
+  #length = 0
 
   constructor(same: Pick<MessageFrame, 'session' | 'from' | 'to' | 'event'>) {
     this.#head = Buffer.from(
@@ -30,27 +64,39 @@ export class MessageMaker {
         origin: 0,
         seq: 0,
         number: 0,
-        payload: new Uint8Array(),
+        payload: nothing,
       }),
     )
-    if (this.#head[0] !== frameNumbers.hub.message) throw new Error('The head of a message is not one.')
   }
 
-  /** One message, WebSocket header included. The payload is copied. */
-  make(
-    frame: { number: number; again: boolean; any: boolean; bytes: boolean; payload: Uint8Array },
-    origin: number,
-    seq: number,
-  ): Buffer {
-    const length = this.#head.length + frame.payload.length
-    const out = Buffer.allocUnsafe(headerLength(length) + length)
-    const at = writeHeader(out, 0, length, 2)
-    this.#head.copy(out, at)
-    out[at + flagsAt] = (frame.again ? flag.again : 0) | (frame.any ? flag.any : 0) | (frame.bytes ? flag.bytes : 0)
-    out.writeUInt32BE(origin, at + originAt)
-    out.writeUIntBE(seq, at + seqAt, 6)
-    out.writeUInt32BE(frame.number, at + numberAt)
-    out.set(frame.payload, at + this.#head.length)
-    return out
+  /** What the next message is made of. `flags` are those of the `send`, which have the same places here. */
+  set(number: number, flags: number, payload: Uint8Array): void {
+    this.#number = number
+    this.#flags = flags
+    this.#payload = payload
+    this.#length = this.#head.length + payload.length
+  }
+
+  place(origin: number, seq: number): void {
+    this.#origin = origin
+    this.#seq = seq
+  }
+
+  get length(): number {
+    return headerLength(this.#length) + this.#length
+  }
+
+  write(out: Buffer, start: number): void {
+    const at = writeHeader(out, start, this.#length, 2)
+    out.set(this.#head, at)
+    out[at + flagsAt] = this.#flags
+    out.writeUInt32BE(this.#origin, at + originAt)
+    out.writeUIntBE(this.#seq, at + seqAt, 6)
+    out.writeUInt32BE(this.#number, at + numberAt)
+    out.set(this.#payload, at + this.#head.length)
+    // What it is a view on shall not live as long as this.
+    this.#payload = nothing
   }
 }
+
+const nothing = new Uint8Array()

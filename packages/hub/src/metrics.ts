@@ -14,36 +14,46 @@ export interface Metrics {
   refused: Counter<'code'>
   closed: Counter<'reason'>
   gaps: Counter<'where'>
+  /** Holes in what the bus brought: all that were found, and what became of them. */
+  holes: Counter<'result'>
   garbled: Counter
   dropped: Counter
+  slowSessions: Gauge
+  slowTotal: Counter
   openRequests: Gauge
   verdicts: Counter<'verdict'>
   lateReplies: Counter
   records: Gauge
   resyncs: Counter
+  watches: Counter<'how'>
   storeReachable: Gauge
 }
 
 /** Registers a worker's metrics. */
 export function createMetrics(registry: Registry): Metrics {
   const registers = [registry]
-  const frames = new Counter({
+  // Counted for every frame: too often for a look-up by labels.
+  const received = noneOf(frameNumbers.client)
+  const sent = noneOf(frameNumbers.hub)
+  new Counter({
     name: 'damon_hub_frames_total',
     help: 'Frames in, control frames out, by type',
     labelNames: ['direction', 'type'],
     registers,
+    collect() {
+      this.reset()
+      for (const [type, count] of Object.entries(received)) this.inc({ direction: 'in', type }, count)
+      for (const [type, count] of Object.entries(sent)) this.inc({ direction: 'out', type }, count)
+    },
   })
-  const children = <Type extends string>(direction: string, types: Record<Type, number>) =>
-    Object.fromEntries(Object.keys(types).map((type) => [type, frames.labels({ direction, type })])) as Record<
-      Type,
-      Counter.Internal
-    >
-  const received = children('in', frameNumbers.client)
-  const sent = children('out', frameNumbers.hub)
   return {
     sessions: new Gauge({ name: 'damon_hub_sessions', help: 'Open sessions', registers }),
-    received: (type) => received[type].inc(),
-    sent: (type) => sent[type].inc(),
+    received: (type) => {
+      received[type]++
+    },
+    sent: (type) => {
+      sent[type]++
+    },
     delivered: new Counter({ name: 'damon_hub_delivered_total', help: 'Messages given to sessions', registers }),
     appends: new Counter({
       name: 'damon_hub_appends_total',
@@ -75,6 +85,12 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['where'],
       registers,
     }),
+    holes: new Counter({
+      name: 'damon_hub_holes_total',
+      help: 'Holes in what the bus brought: found, and then repaired from the log or not',
+      labelNames: ['result'],
+      registers,
+    }),
     garbled: new Counter({
       name: 'damon_hub_garbled_total',
       help: 'Things that the bus or the store brought and that cannot be read',
@@ -83,6 +99,16 @@ export function createMetrics(registry: Registry): Metrics {
     dropped: new Counter({
       name: 'damon_hub_dropped_total',
       help: 'Messages dropped because a session did not take them',
+      registers,
+    }),
+    slowSessions: new Gauge({
+      name: 'damon_hub_slow_sessions',
+      help: 'Sessions whose outbox is above its high-water mark',
+      registers,
+    }),
+    slowTotal: new Counter({
+      name: 'damon_hub_slow_sessions_total',
+      help: 'Times that the outbox of a session rose above its high-water mark',
       registers,
     }),
     openRequests: new Gauge({ name: 'damon_hub_open_requests', help: 'Requests that are not settled', registers }),
@@ -103,6 +129,16 @@ export function createMetrics(registry: Registry): Metrics {
       help: 'Times the copy of the records was read anew',
       registers,
     }),
+    watches: new Counter({
+      name: 'damon_hub_watches_total',
+      help: 'Watches that began: new, continued, reset because too much had changed, or resync because the watcher had something else',
+      labelNames: ['how'],
+      registers,
+    }),
     storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),
   }
+}
+
+function noneOf<Type extends string>(types: Record<Type, number>): Record<Type, number> {
+  return Object.fromEntries(Object.keys(types).map((type) => [type, 0])) as Record<Type, number>
 }

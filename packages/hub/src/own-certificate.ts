@@ -14,7 +14,7 @@ import type { hubConfig } from './config.ts'
 import type { HubCertificate, PrimaryOrder, WorkerReport } from './report.ts'
 
 /** How often it is looked whether the delivered certificate has ended. */
-const lookMs = 60 * 60_000
+const lookMs = 5_000
 
 type Settings = Pick<
   Config<typeof hubConfig>,

@@ -1,20 +1,23 @@
 import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
 import { type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
-import { Grouping } from './grouping.ts'
+import { Grouping, Lane, type Place, type Positionable, Ranks } from './grouping.ts'
 import type { Metrics } from './metrics.ts'
 import type { Tick } from './tick.ts'
 
 /** Beyond these an append is cut: a script takes only so many arguments. */
 const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
 
-/** Channels whose last number is remembered; of the longest unused one a hole would not be noticed once. */
-const rememberedHeads = 65_536
+/** Channels whose last number is remembered; one that was long unused is forgotten for another. */
+const rememberedLanes = 65_536
+
+/** Forgotten channels that the bus is told of at a time. */
+const forgottenAtOnce = 256
 
 /** Who is told what became of a numbered frame. */
 export interface Sender {
-  /** All that it sent up to this number is in the log, or was refused. */
-  acknowledge(number: number, origin: number, seq: number): void
+  /** All that it sent up to this number is in the log, or was refused. `patient`: it is nothing that somebody waits for. */
+  acknowledge(number: number, origin: number, seq: number, patient: boolean): void
   refuse(number: number, error: unknown): void
 }
 
@@ -23,20 +26,24 @@ export interface Publication {
   channel: string
   /** Messages take the short way to this worker's own members; requests and answers go around by the bus. */
   kind: BatchKind
-  /** Makes the bytes once the position is known: WebSocket header and `damon.v1`. */
-  encode: (origin: number, seq: number) => Buffer
-  /** In whose order it stands: a session's id. */
-  sender: string
-  /** Told when it is safe, or not. The hub's own frames, few and small, have none and are never refused. */
-  receipt?: { to: Sender; number: number } | undefined
+  frame: Positionable
+  /** In whose order it stands. */
+  order: SendOrder
+  /** Told when it is safe, or not, by this number. The hub's own frames, few and small, have nobody and are never refused. */
+  sender?: Sender | undefined
+  number: number
+}
+
+/** The order of one sender's frames, and what it waits for. */
+export class SendOrder implements Place {
+  index = -1
+  receipt: Receipt | undefined
 }
 
 /** The members of channels on this worker, seen from its own frames. */
 export interface LocalMembers {
   /** Whether a frame may be given to the members now: not while an earlier one for them is on its way by the bus. */
   isClear(channel: string): boolean
-  /** Whether there are any. */
-  has(channel: string): boolean
   local(batch: Batch): void
   /** A frame goes to them by the bus. */
   expect(channel: string, seq: number): void
@@ -52,15 +59,24 @@ interface Freeze {
 
 /** The numbers of one sender that wait for the same append, and the position of the last. */
 interface Receipt {
+  /** Until that is settled. */
+  append: Append | undefined
+  sender: Sender
   numbers: number[]
   seq: number
+  /** They are answers only. */
+  patient: boolean
 }
 
 /** What goes out as one append. */
 class Append {
-  readonly frames = new Grouping()
-  readonly receipts = new Map<Sender, Receipt>()
+  readonly frames: Grouping
+  readonly #receipts: Receipt[] = []
   readonly freezes: Freeze[] = []
+
+  constructor(ranks: Ranks) {
+    this.frames = new Grouping(ranks)
+  }
 
   get isEmpty(): boolean {
     return this.frames.isEmpty && this.freezes.length === 0
@@ -70,12 +86,22 @@ class Append {
     return this.frames.count >= appendBounds.batches || this.frames.bytes >= appendBounds.bytes
   }
 
-  expect({ to, number }: { to: Sender; number: number }, seq: number): void {
-    const receipt = this.receipts.get(to)
-    if (receipt) {
-      receipt.numbers.push(number)
-      receipt.seq = seq
-    } else this.receipts.set(to, { numbers: [number], seq })
+  expect({ order, kind, number }: Publication, sender: Sender, seq: number): void {
+    const patient = kind === 'answer'
+    if (order.receipt?.append === this) {
+      order.receipt.numbers.push(number)
+      order.receipt.seq = seq
+      order.receipt.patient &&= patient
+    } else {
+      order.receipt = { append: this, sender, numbers: [number], seq, patient }
+      this.#receipts.push(order.receipt)
+    }
+  }
+
+  /** Who waits for it, for the last time. */
+  settle(): Receipt[] {
+    for (const receipt of this.#receipts) receipt.append = undefined
+    return this.#receipts
   }
 }
 
@@ -89,11 +115,13 @@ export class Publisher {
   readonly #tick: Tick
   readonly #metrics: Metrics
   readonly #fenced: () => void
-  /** Per channel, this origin's last number on it; the longest unused first. */
-  readonly #heads = new Map<string, number>()
-  readonly #local = new Grouping()
+  readonly #lanes = new Map<string, Lane>()
+  readonly #ranks = new Ranks()
   /** What waits for an append, the first to go first. */
   readonly #appends: Append[] = []
+  /** The highest number of a channel that was forgotten. */
+  #floor = 0
+  readonly #forgotten: string[] = []
   #underWay = false
   #seq = 0
   #waiting = 0
@@ -118,24 +146,21 @@ export class Publisher {
   }
 
   /**
-   * Queues a frame for the next append, and for its local members if it may be fast. Returns its bytes.
+   * Queues a frame for the next append, and for its local members if it may be fast.
    * @throws DamonError `unavailable` when too much waits for the bus already
    */
-  publish({ channel, kind, encode, sender, receipt }: Publication): Buffer {
-    if (receipt && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
+  publish(publication: Publication): void {
+    const { channel, kind, frame, order, sender } = publication
+    if (sender && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
     const fast = kind === 'message' && this.#members.isClear(channel)
     const seq = ++this.#seq
-    const bytes = encode(this.origin, seq)
-    const placed = { channel, kind, fast, prev: this.#heads.get(channel) ?? 0, seq, bytes, sender }
     if (!fast) this.#members.expect(channel, seq)
-    else if (this.#members.has(channel)) this.#local.add(placed)
+    frame.place(this.origin, seq)
     const append = this.#next()
-    append.frames.add(placed)
-    if (receipt) append.expect(receipt, seq)
-    this.#advance(channel, seq)
-    this.#waiting += bytes.length
+    append.frames.add(this.#laneOf(channel), kind, fast, order, frame, seq)
+    if (sender) append.expect(publication, sender, seq)
+    this.#waiting += frame.length
     this.#tick.want()
-    return bytes
   }
 
   /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
@@ -149,27 +174,47 @@ export class Publisher {
 
   /** Nobody will be sent to on this channel again. */
   forget(channel: string): void {
-    this.#heads.delete(channel)
+    this.#lanes.delete(channel)
   }
 
   #next(): Append {
     const last = this.#appends.at(-1)
     if (last && !last.isFull) return last
-    const append = new Append()
+    const append = new Append(this.#ranks)
     this.#appends.push(append)
     return append
   }
 
-  #advance(channel: string, seq: number): void {
-    this.#heads.delete(channel)
-    this.#heads.set(channel, seq)
-    if (this.#heads.size <= rememberedHeads) return
-    const [unused] = this.#heads.keys()
-    if (unused !== undefined) this.#heads.delete(unused)
+  #laneOf(channel: string): Lane {
+    let lane = this.#lanes.get(channel)
+    if (lane === undefined) {
+      if (this.#lanes.size >= rememberedLanes) this.#forgetUnused()
+      lane = new Lane(channel)
+      // Of one that was forgotten nobody can say that its last number is lower.
+      lane.head = this.#floor
+      this.#lanes.set(channel, lane)
+    }
+    lane.used = true
+    return lane
+  }
+
+  /** Forgets a lane that was not used since it came to its turn last. */
+  #forgetUnused(): void {
+    for (const [channel, lane] of this.#lanes) {
+      this.#lanes.delete(channel)
+      if (!lane.used) {
+        this.#floor = Math.max(this.#floor, lane.head)
+        this.#forgotten.push(channel)
+        if (this.#forgotten.length >= forgottenAtOnce) this.#bus.forget(this.#forgotten.splice(0))
+        return
+      }
+      lane.used = false
+      this.#lanes.set(channel, lane)
+    }
   }
 
   #endTick(): void {
-    if (!this.#local.isEmpty) for (const batch of this.#local.take(this.origin)) this.#members.local(batch)
+    for (const batch of this.#ranks.takeFresh(this.origin)) this.#members.local(batch)
     if (this.#underWay) return
     const append = this.#appends.shift()
     if (append && !append.isEmpty) this.#send(append)
@@ -177,7 +222,7 @@ export class Publisher {
 
   #send(append: Append): void {
     const { bytes } = append.frames
-    const batches = append.frames.take(this.origin)
+    const batches = append.frames.close(this.origin)
     const channels = append.freezes.map(({ channel }) => channel)
     const began = performance.now()
     this.#underWay = true
@@ -188,7 +233,8 @@ export class Publisher {
         if (this.#appends.length > 0) this.#tick.want()
         this.#metrics.appends.inc({ result: 'confirmed' })
         this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
-        for (const [to, { numbers, seq }] of append.receipts) to.acknowledge(numbers.at(-1) ?? 0, this.origin, seq)
+        for (const { sender, numbers, seq, patient } of append.settle())
+          sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
         append.freezes.forEach(({ resolve }, i) => {
           resolve(frozen[i] ?? [])
         })
@@ -202,7 +248,7 @@ export class Publisher {
         // What waited for it has waited as long: it gets the same word, not a second wait.
         for (const waiting of this.#appends.splice(0)) {
           this.#waiting -= waiting.frames.bytes
-          this.#refuse(waiting, waiting.frames.take(this.origin), error)
+          this.#refuse(waiting, waiting.frames.close(this.origin), error)
         }
         if (error.code === 'fenced') this.#fenced()
       },
@@ -216,7 +262,7 @@ export class Publisher {
       if (!batch.fast && batch.kind !== 'request') this.#members.local(batch)
     }
     const error = damonError('unavailable', undefined, { cause })
-    for (const [to, { numbers }] of append.receipts) for (const number of numbers) to.refuse(number, error)
+    for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)
     for (const { reject } of append.freezes) reject(error)
   }
 }

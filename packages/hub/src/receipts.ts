@@ -6,17 +6,25 @@ type Ack = Extract<HubControlFrame, { type: 'ack' }>
 /** How long an acknowledgement waits for the next one when its session had one just now, ms. */
 export const ackMs = 2
 
-/** Acknowledgements that wait a moment, so that a busy sender gets one for many. */
-export class Acks {
-  #waiting: Receipts[] = []
+/** How long one waits that nobody waits for: a receiver has done its part once it has answered. */
+const patientAckMs = 20
 
-  later(receipts: Receipts): void {
-    if (this.#waiting.push(receipts) > 1) return
+/** Acknowledgements that wait a moment, so that a busy sender gets one for many, or gets it along with something else. */
+export class Acks {
+  readonly #waiting = new Map<number, Receipts[]>()
+
+  later(receipts: Receipts, ms: number): void {
+    const waiting = this.#waiting.get(ms)
+    if (waiting) {
+      waiting.push(receipts)
+      return
+    }
+    this.#waiting.set(ms, [receipts])
     setTimeout(() => {
-      const waiting = this.#waiting
-      this.#waiting = []
-      for (const one of waiting) one.flush()
-    }, ackMs)
+      const due = this.#waiting.get(ms)
+      this.#waiting.delete(ms)
+      for (const one of due ?? []) one.flush()
+    }, ms)
   }
 }
 
@@ -26,7 +34,9 @@ export class Receipts {
   readonly #to: { send(frame: Ack): void }
   readonly #numbers = new SendNumbers()
   #ack: Ack | undefined
-  #told = 0
+  /** Whether what waits is in no hurry. */
+  #patient = false
+  #told = -ackMs
 
   constructor(acks: Acks, to: { send(frame: Ack): void }) {
     this.#acks = acks
@@ -43,15 +53,20 @@ export class Receipts {
     return this.#numbers.begin(number)
   }
 
-  /** All up to this number is in the log. Told at once, or in the next moment if the word before has only just gone. */
-  confirm(number: number, origin: number, seq: number): void {
+  /**
+   * All up to this number is in the log. Told at once, or in the next moment if the word before has only just gone; if
+   * nobody waits for it, preferably along with something else.
+   */
+  confirm(number: number, origin: number, seq: number, patient: boolean): void {
     const settled = this.#numbers.confirm(number)
     if (settled === undefined) return
-    const waits = this.#ack !== undefined
+    const waits = this.#ack !== undefined && (patient || !this.#patient)
     this.#ack = { type: 'ack', number: settled, origin, seq }
     if (waits) return
-    if (performance.now() - this.#told >= ackMs) this.flush()
-    else this.#acks.later(this)
+    this.#patient = patient
+    if (patient) this.#acks.later(this, patientAckMs)
+    else if (performance.now() - this.#told >= ackMs) this.flush()
+    else this.#acks.later(this, ackMs)
   }
 
   /** This number was refused, which settles it as well: who is always refused must not wait for ever. */

@@ -1,10 +1,9 @@
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { Verdict, VerdictFrame } from '@damon/protocol/frames'
 import type { Member } from './bus.ts'
+import { EncodedFrame } from './message.ts'
 import type { Metrics } from './metrics.ts'
-import type { Publisher } from './publisher.ts'
+import { type Publisher, SendOrder } from './publisher.ts'
 import { WireFrame } from './wire-run.ts'
-import { frameInPlace, headroom } from './ws-frame.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
 const lastWordMs = 2_000
@@ -20,8 +19,12 @@ export interface Requester {
 interface Open {
   requester: Requester
   number: number
+  /** Where it went. */
+  channel: string
   quorum: number
   answered: number
+  /** Its receivers were told that no more answers are needed. */
+  released: boolean
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
   /** What this hub said of a receiver, while it is on its way through the log. */
@@ -52,13 +55,18 @@ export class Requests {
     this.#metrics = options.metrics
   }
 
-  /** Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. */
-  begin(requester: Requester, number: number, deadlineMs: number, quorum: number): void {
+  /**
+   * Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. `channel` is
+   * where it goes.
+   */
+  begin(requester: Requester, number: number, deadlineMs: number, quorum: number, channel: string): void {
     const request: Open = {
       requester,
       number,
+      channel,
       quorum,
       answered: 0,
+      released: false,
       open: undefined,
       said: new Map(),
       early: { answers: [], gone: [] },
@@ -118,7 +126,7 @@ export class Requests {
 
   cancel(session: string, number: number): void {
     const request = this.#find(session, number)
-    if (request?.open) this.#sayOnAll(request, 'not_needed')
+    if (request?.open) this.#release(request)
   }
 
   /** How many requests are open. */
@@ -154,7 +162,7 @@ export class Requests {
     request.tally[frame.verdict] = (request.tally[frame.verdict] ?? 0) + 1
     this.#metrics.verdicts.inc({ verdict: frame.verdict })
     if (frame.verdict === 'answered') request.answered++
-    if (request.quorum > 0 && request.answered === request.quorum) this.#sayOnAll(request, 'not_needed')
+    if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
@@ -171,32 +179,41 @@ export class Requests {
     }, lastWordMs)
   }
 
+  /** No more answers are needed: the requester is told of each receiver, and they of it, so that they may stop. */
+  #release(request: Open): void {
+    if (!request.open?.size || request.released) return
+    request.released = true
+    this.#sayOnAll(request, 'not_needed')
+    const { channel, number, requester } = request
+    const cancel = { type: 'cancel', origin: 0, seq: 0, to: channel, session: requester.id, request: number } as const
+    const frame = new EncodedFrame(cancel)
+    this.#publisher.publish({ channel, kind: 'message', frame, order: new SendOrder(), number: 0 })
+  }
+
   #sayOnAll(request: Open, verdict: Verdict): void {
     for (const member of request.open?.values() ?? []) this.#say(request, member, verdict)
   }
 
   #say(request: Open, member: Member, verdict: Verdict): void {
     if (request.said.has(member.session)) return
-    const encode = (origin: number, seq: number) => {
-      const frame: VerdictFrame = {
-        type: 'verdict',
-        again: false,
-        bytes: false,
-        late: false,
-        origin,
-        seq,
-        request: request.number,
-        session: member.session,
-        from: member.subject,
-        verdict,
-        code: '',
-        payload: new Uint8Array(),
-      }
-      return frameInPlace(encodeHubFrame(frame, headroom), 2)
-    }
+    const frame = new EncodedFrame({
+      type: 'verdict',
+      again: false,
+      bytes: false,
+      late: false,
+      origin: 0,
+      seq: 0,
+      number: 0,
+      request: request.number,
+      session: member.session,
+      from: member.subject,
+      verdict,
+      code: '',
+      payload: new Uint8Array(),
+    })
     const channel = `session/${request.requester.id}`
-    const bytes = this.#publisher.publish({ channel, kind: 'answer', encode, sender: channel })
-    request.said.set(member.session, new WireFrame(bytes))
+    this.#publisher.publish({ channel, kind: 'answer', frame, order: new SendOrder(), number: 0 })
+    request.said.set(member.session, new WireFrame(frame.bytes))
   }
 
   #settleIfDone(request: Open): void {

@@ -1,8 +1,9 @@
 /** The numbers of a session's own frames: which of them are settled, and up to where all of them are. */
 export class SendNumbers {
-  #open: Set<number> | undefined
   #last = 0
-  #told = 0
+  #settled = 0
+  /** Refused, while one before is still open. */
+  #refused: Set<number> | undefined
 
   /** The latest number. */
   get last(): number {
@@ -13,31 +14,32 @@ export class SendNumbers {
   begin(number: number): boolean {
     if (number !== this.#last + 1) return false
     this.#last = number
-    this.#open ??= new Set()
-    this.#open.add(number)
     return true
   }
 
   /** This number and what was sent before it is safe. Returns up to where all is settled now, if that is news. */
   confirm(number: number): number | undefined {
-    for (const open of this.#open ?? []) {
-      if (open > number) break
-      this.#open?.delete(open)
-    }
-    return this.#news()
+    if (number <= this.#settled) return undefined
+    this.#settled = number
+    for (const refused of this.#refused ?? []) if (refused <= number) this.#refused?.delete(refused)
+    return this.#advance()
   }
 
   /** This number was refused. Returns as `confirm` does. */
   refuse(number: number): number | undefined {
-    this.#open?.delete(number)
-    return this.#news()
+    if (number <= this.#settled) return undefined
+    if (number === this.#settled + 1) {
+      this.#settled = number
+      return this.#advance()
+    }
+    this.#refused ??= new Set()
+    this.#refused.add(number)
+    return undefined
   }
 
-  #news(): number | undefined {
-    const [first] = this.#open ?? []
-    const settled = first === undefined ? this.#last : first - 1
-    if (settled <= this.#told) return undefined
-    this.#told = settled
-    return settled
+  #advance(): number {
+    while (this.#refused?.delete(this.#settled + 1)) this.#settled++
+    if (this.#refused?.size === 0) this.#refused = undefined
+    return this.#settled
   }
 }

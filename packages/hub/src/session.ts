@@ -8,17 +8,20 @@ import { limits } from '@damon/protocol/limits'
 import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
+import { sendAgain } from './handlers/send.ts'
 import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
 import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
+import { Intake, type IntakeOwner } from './intake.ts'
 import { Liveness } from './liveness.ts'
-import type { MessageMaker } from './message.ts'
 import { Missed } from './missed.ts'
 import { Outbox, type OutboxOwner } from './outbox.ts'
-import type { Sender } from './publisher.ts'
+import { type Sender, SendOrder } from './publisher.ts'
 import { Receipts } from './receipts.ts'
 import type { Requester } from './requests.ts'
+import type { SlowReceiver } from './restraint.ts'
+import { Routes } from './routes.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
 import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
@@ -27,6 +30,9 @@ import { frameInPlace, headroom } from './ws-frame.ts'
 /** How long a peer may take to answer our close frame, ms. */
 const closeMs = 2_000
 
+/** How often it is told of a session at most that it is slow, ms. */
+const warnEveryMs = 60_000
+
 /** How much longer a frame may be in JSON, where a byte may take six characters. */
 const growth = { binary: 1, json: 6 }
 
@@ -34,7 +40,9 @@ const growth = { binary: 1, json: 6 }
 export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> | undefined
 
 /** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner, OutboxOwner, SocketOwner {
+export class Session
+  implements Receiver, Sender, Requester, Watcher, InboxOwner, IntakeOwner, OutboxOwner, SlowReceiver, SocketOwner
+{
   readonly id = randomBytes(8).toString('hex')
   readonly ticket = randomBytes(16).toString('base64url')
   /** Unix ms. */
@@ -50,6 +58,8 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   readonly #ws: HubSocket
   readonly #socket: Duplex & { bytesRead?: number }
   readonly #inbox: Inbox
+  /** When it is read. */
+  readonly intake: Intake
   readonly #outbox: Outbox
   readonly #dispatch: Dispatch
   readonly #ended: (session: Session) => void
@@ -60,12 +70,14 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   #early: (() => void)[] | undefined = []
   #groups: Set<string> | undefined
   #leases: Set<string> | undefined
-  #makers: Map<string, MessageMaker> | undefined
+  #order: SendOrder | undefined
+  #routes: Routes | undefined
   #nonce: string | undefined = randomBytes(32).toString('base64url')
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
   #room: PromiseWithResolvers<void> | undefined
+  #warned = Number.NEGATIVE_INFINITY
 
   constructor(options: {
     context: Context
@@ -84,12 +96,16 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     this.address = options.address
     this.#dispatch = options.dispatch
     this.#ended = options.ended
-    this.#inbox = new Inbox(ws, this)
+    this.intake = new Intake(ws, { owner: this, turns: context.turns })
+    this.#inbox = new Inbox(this.intake, this)
     this.#receipts = new Receipts(context.acks, this)
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
-      limit: context.settings.outboxBytes * growth[options.codec],
+      limit: {
+        bytes: context.settings.outboxBytes * growth[options.codec],
+        frames: context.settings.outboxFrames,
+      },
       owner: this,
     })
     ws.belongTo(this)
@@ -109,10 +125,16 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     return this.#leases
   }
 
-  /** Makers of its messages, by address and event. */
-  get makers(): Map<string, MessageMaker> {
-    this.#makers ??= new Map()
-    return this.#makers
+  /** Of its frames on their way to the bus. */
+  get order(): SendOrder {
+    this.#order ??= new SendOrder()
+    return this.#order
+  }
+
+  /** Where it sent to since it said last who it is. */
+  get routes(): Routes {
+    this.#routes ??= new Routes(this)
+    return this.#routes
   }
 
   /** For the proof of this connection, once: empty afterwards. */
@@ -143,7 +165,11 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   identify(identified: Identified): void {
     clearTimeout(this.#helloTimer)
     this.#helloTimer = undefined
+    const { rates } = this.#context
+    this.intake.allow(rates.join(identified))
+    if (this.#identified) rates.leave(this.#identified)
     this.#identified = identified
+    this.#routes = undefined
   }
 
   /** Everything is in place: from now on it is sent what it is in for, beginning with what came meanwhile. */
@@ -172,7 +198,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
 
   offer(frame: HubFrame): boolean {
     if (this.#closed) return true
-    const taken = this.#outbox.offer(this.#encode(frame))
+    const taken = this.#outbox.offer(this.#encode(frame), 1)
     if (taken) this.#context.metrics.sent(frame.type)
     else this.#liveness.slow()
     return taken
@@ -189,7 +215,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   deliver(run: WireRun, range: Range): void {
     if (this.#closed) return
     if (this.#early) this.#keep(() => this.deliver(run, range), range)
-    else if (!this.#outbox.offer(run.wire(this.codec))) {
+    else if (!this.#outbox.offer(run.wire(this.codec), run.frames)) {
       this.#liveness.slow()
       this.#dropped(range)
     }
@@ -223,8 +249,8 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     this.send({ type: 'settled', request, tally })
   }
 
-  acknowledge(number: number, origin: number, seq: number): void {
-    this.#receipts.confirm(number, origin, seq)
+  acknowledge(number: number, origin: number, seq: number, patient: boolean): void {
+    this.#receipts.confirm(number, origin, seq, patient)
   }
 
   refuse(number: number, error: unknown): void {
@@ -233,7 +259,10 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   }
 
   /** Tells an error: of a control frame (`id`), of a numbered frame (`number`) or of the connection. */
-  sendError(error: unknown, about: { id?: number | undefined; number?: number | undefined } = {}): void {
+  sendError(
+    error: unknown,
+    about: { id?: number | undefined; number?: number | undefined; retryAfterMs?: number } = {},
+  ): void {
     const told = error instanceof DamonError ? error : damonError('internal', undefined, { cause: error })
     if (!(error instanceof DamonError)) this.#context.log.error({ err: error, session: this.id }, 'a handler failed')
     this.#context.metrics.refused.inc({ code: told.code })
@@ -244,6 +273,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
   /** Takes no more frames; what was taken is still answered. */
   quiet(): void {
     this.#inbox.close()
+    this.intake.close()
     this.#ws.pause()
   }
 
@@ -271,7 +301,7 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     this.unanswered.expire(now)
     const line = {
       bytesRead: this.#socket.bytesRead ?? 0,
-      paused: this.#inbox.paused || !this.#identified,
+      paused: this.intake.paused || !this.#identified,
       heartbeatMs: this.#context.settings.heartbeatMs,
       tickMs,
     }
@@ -286,12 +316,63 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     return this.#closed === 'bye' ? 'left' : 'lost'
   }
 
+  /** What it gets messages of. */
+  get channels(): string[] {
+    if (!this.#identified) return []
+    const groups = [...(this.#groups ?? [])].map((group) => `group/${group}`)
+    return ['all', `client/${this.subject}`, `session/${this.id}`, ...groups]
+  }
+
+  slow(): void {
+    if (this.#closed) return
+    const { log, metrics, restraint } = this.#context
+    metrics.slowSessions.inc()
+    metrics.slowTotal.inc()
+    restraint.rise(this)
+    const now = performance.now()
+    if (now - this.#warned < warnEveryMs) return
+    this.#warned = now
+    const { pending, pendingFrames } = this.#outbox
+    log.warn(
+      { session: this.id, sub: this.#identified?.subject, bytes: pending, frames: pendingFrames },
+      'a session takes less than it is sent',
+    )
+  }
+
+  caughtUp(): void {
+    if (!this.#closed) this.#endSlowness()
+  }
+
+  #endSlowness(): void {
+    this.#context.metrics.slowSessions.dec()
+    this.#context.restraint.fall(this)
+  }
+
+  /** Whether it takes less than it is sent. */
+  get isSlow(): boolean {
+    return this.#outbox.slow
+  }
+
+  excessive(retryAfterMs: number): void {
+    this.sendError(damonError('rate_limited', 'It is read only as fast as the rate of its token allows.'), {
+      retryAfterMs,
+    })
+  }
+
+  unbearable(): void {
+    this.close('rate_limited', damonError('rate_limited'))
+  }
+
   drained(): void {
     if (this.#closed) return
     this.#liveness.moves()
     this.#tellMissed()
     this.#context.watches.drained(this)
     this.#makeRoom()
+  }
+
+  writes(): void {
+    this.#receipts.flush()
   }
 
   overflow(): void {
@@ -312,8 +393,22 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
 
   message(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return
+    this.intake.took(data.length)
+    // It may just have been too much.
+    if (this.#closed) return
     if (!this.#identified && data.length > limits.helloBytes) {
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
+      return
+    }
+    // Where a frame says nothing new but its payload, it need not be read.
+    if (
+      isBinary &&
+      this.#routes &&
+      this.#inbox.free &&
+      this.codec === 'binary' &&
+      sendAgain(this, data, this.#context)
+    ) {
+      this.#context.metrics.received('send')
       return
     }
     let frame: ClientFrame
@@ -376,7 +471,11 @@ export class Session implements Receiver, Sender, Requester, Watcher, InboxOwner
     this.#closed = name
     clearTimeout(this.#helloTimer)
     this.#inbox.close()
+    this.intake.close()
     this.#makeRoom()
+    if (this.#outbox.slow) this.#endSlowness()
+    this.#context.restraint.forget(this.intake)
+    if (this.#identified) this.#context.rates.leave(this.#identified)
     if (name === 'lost') this.#context.metrics.closed.inc({ reason: 'lost' })
     const context = this.#context
     context.watches.removeAll(this)

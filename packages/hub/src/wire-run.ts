@@ -1,15 +1,22 @@
 import { decodeHubFrame } from '@damon/protocol/codec-binary'
 import { encodeHubText } from '@damon/protocol/codec-json'
 import type { Codec, HubFrame, PositionedFrame } from '@damon/protocol/frames'
-import { frameInPlace, framesOf, headroom, payloadOf } from './ws-frame.ts'
+import { countFrames, frameInPlace, framesOf, headroom, payloadOf } from './ws-frame.ts'
 
 /** Frames one behind another, for however many receivers: made once, and once more for those who read JSON. */
 export class WireRun {
   readonly binary: Buffer
   #json: Buffer | undefined
+  #frames = 0
 
   constructor(binary: Buffer) {
     this.binary = binary
+  }
+
+  /** How many frames it has. */
+  get frames(): number {
+    if (this.#frames === 0) this.#frames = countFrames(this.binary)
+    return this.#frames
   }
 
   /** As on the wire in the given codec, WebSocket headers included. */

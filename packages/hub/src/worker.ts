@@ -16,17 +16,20 @@ import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
 import { askToLeave } from './goaway.ts'
 import { Identity } from './identity.ts'
+import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
+import { Rates } from './rates.ts'
 import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
 import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
+import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
-import type { Store, StoreEvents } from './store.ts'
+import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
 
@@ -106,8 +109,12 @@ export async function startWorker(options: {
       for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
     release: () => undefined,
-    ended: (origin) => built?.delivery.forget(origin),
-    connected: (ok) => lease.connected(ok),
+    ended: (origin) => void built?.delivery.ended(origin),
+    tails: (tails) => built?.delivery.behind(tails),
+    connected: (ok) => {
+      lease.connected(ok)
+      if (ok) built?.delivery.audit()
+    },
     garbled: (error) => garbled('store', error),
     cutOff: fenced,
   })
@@ -116,6 +123,7 @@ export async function startWorker(options: {
     bus,
     metrics,
     faults: {
+      hole: (hole) => log.debug(hole, 'frames of another worker did not arrive: they are read from its log'),
       gap: (gap) => log.warn(gap, 'frames of another worker are missing and cannot be had: their receivers are told'),
       garbled,
     },
@@ -140,11 +148,15 @@ export async function startWorker(options: {
     requests,
     flusher: new Flusher(tick),
     acks: new Acks(),
+    turns: new Turns(tick),
+    rates: new Rates(config.HUB_RATES),
+    restraint: new Restraint(),
     settings: {
       heartbeatMs: config.HUB_HEARTBEAT_MS,
       helloMs: limits.helloMs,
       frameBytes: config.HUB_FRAME_BYTES,
       outboxBytes: config.HUB_OUTBOX_BYTES,
+      outboxFrames: config.HUB_OUTBOX_FRAMES,
     },
   }
   const sessions = new Set<Session>()
@@ -194,6 +206,12 @@ export async function startWorker(options: {
     const now = performance.now()
     for (const session of sessions) session.check(now, tickMs)
   }, tickMs)
+  const compareRecords = setInterval(() => {
+    store.revision().then(
+      (revision) => replica.compare(revision),
+      () => undefined,
+    )
+  }, sweepMs)
   const lookForGone = setInterval(() => {
     // What a lost word about ended sessions would leave open.
     store.absent(context.requests.awaited()).then(
@@ -244,10 +262,11 @@ export async function startWorker(options: {
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
       for (const session of [...sessions]) session.close('restarting')
-      for (const timer of [checks, lookForGone]) clearInterval(timer)
+      for (const timer of [checks, compareRecords, lookForGone]) clearInterval(timer)
       lease.stop()
       replica.stop()
       departures.stop()
+      delivery.stop()
       await backbone[Symbol.asyncDispose]()
     },
   }

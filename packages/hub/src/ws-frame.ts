@@ -54,3 +54,15 @@ export function* framesOf(run: Buffer): Generator<Buffer, void, undefined> {
     at = start + length
   }
 }
+
+/** How many frames a run has, the last one perhaps cut short. */
+export function countFrames(run: Buffer): number {
+  let count = 0
+  for (let at = 0; at + 1 < run.length; count++) {
+    const short = run[at + 1] ?? 0
+    if (short < 126) at += 2 + short
+    else if (short === 126) at += 4 + (at + 4 <= run.length ? run.readUInt16BE(at + 2) : 0)
+    else at += 10 + (at + 10 <= run.length ? run.readUInt32BE(at + 6) : 0)
+  }
+  return count
+}

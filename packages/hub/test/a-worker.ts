@@ -9,12 +9,15 @@ import { Delivery } from '../src/delivery.ts'
 import { dispatch } from '../src/dispatch.ts'
 import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
+import { Turns } from '../src/intake.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { Flusher } from '../src/outbox.ts'
 import { Publisher } from '../src/publisher.ts'
+import { Rates } from '../src/rates.ts'
 import { Acks } from '../src/receipts.ts'
 import { Replica } from '../src/replica.ts'
 import { Requests } from '../src/requests.ts'
+import { Restraint } from '../src/restraint.ts'
 import { Session } from '../src/session.ts'
 import type { Store } from '../src/store.ts'
 import { Tick } from '../src/tick.ts'
@@ -53,7 +56,7 @@ export interface AConnection {
   cut(): void
 }
 
-const limits = { heartbeatMs: 60_000, helloMs: 60_000, frameBytes: 64 * 1024, outboxBytes: 4 * 1024 }
+const limits = { heartbeatMs: 60_000, helloMs: 60_000, frameBytes: 64 * 1024, outboxBytes: 4 * 1024, outboxFrames: 64 }
 
 /** Builds one. */
 export function aWorker(): AWorker {
@@ -77,6 +80,7 @@ export function aWorker(): AWorker {
     put: async () => ({ revision: 1, generation: 1 }),
     patch: async () => ({ refused: 'not_found' }),
     drop: async () => ({ refused: 'not_found' }),
+    revision: async () => 0,
     snapshot: async () => ({ revision: 0, records: [] }),
     renew: async () => true,
     sweep: async () => undefined,
@@ -91,7 +95,7 @@ export function aWorker(): AWorker {
       }
     },
   })
-  const faults = { gap: () => undefined, garbled: () => undefined }
+  const faults = { hole: () => undefined, gap: () => undefined, garbled: () => undefined }
   const delivery = new Delivery({ bus, metrics, faults })
   const tick = new Tick()
   const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced: () => undefined })
@@ -113,6 +117,9 @@ export function aWorker(): AWorker {
     requests: new Requests({ publisher, metrics }),
     flusher: new Flusher(tick),
     acks: new Acks(),
+    turns: new Turns(tick),
+    rates: new Rates(new Map()),
+    restraint: new Restraint(),
     settings: limits,
   }
   const ended: Session[] = []

@@ -1,10 +1,11 @@
 import { startRedis } from '@damon/testkit/redis-server'
 import { endRedisWorker, openRedis } from '../src/bus-redis.ts'
 import { ScriptedRedis } from '../src/redis/client.ts'
-import { backboneContract, testTimes } from './backbone-contract.ts'
+import { backboneContract, type TestPlace, testTimes } from './backbone-contract.ts'
 import { recorder } from './recorder.ts'
+import { resumeContract } from './resume-contract.ts'
 
-backboneContract(async () => {
+const openPlace = async (): Promise<TestPlace> => {
   const server = await startRedis()
   const options = { url: server.url, prefix: 'test:', times: testTimes }
   const control = new ScriptedRedis(server.url, 'test-primary')
@@ -20,4 +21,7 @@ backboneContract(async () => {
       await server[Symbol.asyncDispose]()
     },
   }
-})
+}
+
+backboneContract(openPlace)
+resumeContract(openPlace)

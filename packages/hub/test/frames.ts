@@ -34,6 +34,7 @@ export function verdictFrame(frame: Partial<VerdictFrame> = {}): VerdictFrame {
     late: false,
     origin: 1,
     seq: 1,
+    number: 1,
     request: 1,
     session: '00000000000000bb',
     from: 'bot/b',

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream'
 import { beforeEach, expect, it } from 'vitest'
-import { Flusher, Outbox } from '../src/outbox.ts'
+import { Flusher, Outbox, type OutboxLimit } from '../src/outbox.ts'
 import { Tick } from '../src/tick.ts'
 import { turn } from './manual-bus.ts'
 
@@ -23,74 +23,131 @@ class SlowSocket extends Duplex {
 let socket: SlowSocket
 let told: string[]
 let outbox: Outbox
+/** What goes along. */
+let writes: () => void
 
-function open(limit: number): void {
+function open(limit: OutboxLimit): void {
+  // One of an earlier test may still have something to say.
+  const own: string[] = []
+  told = own
   socket = new SlowSocket({ writableHighWaterMark: 1024 * 1024 })
   outbox = new Outbox({
     socket,
     flusher: new Flusher(new Tick()),
     limit,
-    owner: { drained: () => void told.push('drained'), overflow: () => void told.push('overflow') },
+    owner: {
+      writes: () => writes(),
+      slow: () => void own.push('slow'),
+      caughtUp: () => void own.push('caught up'),
+      drained: () => void own.push('drained'),
+      overflow: () => void own.push('overflow'),
+    },
   })
 }
 const bytes = (length: number) => Buffer.alloc(length, 'x')
 
 beforeEach(() => {
-  told = []
-  open(100)
+  writes = () => undefined
+  open({ bytes: 100, frames: 1_000 })
 })
 
 it('writes once per tick, whatever the order and kind of frames', async () => {
-  outbox.offer(Buffer.from('a'))
+  outbox.offer(Buffer.from('a'), 1)
   outbox.push(Buffer.from('b'))
-  outbox.offer(Buffer.from('c'))
+  outbox.offer(Buffer.from('c'), 1)
   await turn()
   expect(socket.writes.map(String)).toEqual(['abc'])
 })
 
+it('takes along what is added when it is about to write', async () => {
+  writes = () => outbox.push(Buffer.from('z'))
+  outbox.offer(Buffer.from('a'), 1)
+  await turn()
+  expect(socket.writes.map(String)).toEqual(['az'])
+})
+
 it('refuses beyond its limit until half of it is gone, and says once that it takes frames again', async () => {
-  expect([outbox.offer(bytes(60)), outbox.offer(bytes(40))]).toEqual([true, true])
+  expect([outbox.offer(bytes(60), 1), outbox.offer(bytes(40), 1)]).toEqual([true, true])
   await turn()
-  expect([outbox.offer(bytes(1)), outbox.full]).toEqual([false, true])
-  expect(outbox.offer(Buffer.alloc(0))).toBe(false)
-  expect(told).toEqual([])
+  expect([outbox.offer(bytes(1), 1), outbox.full]).toEqual([false, true])
+  expect(outbox.offer(Buffer.alloc(0), 1)).toBe(false)
+  expect(told).toEqual(['slow'])
   socket.accept()
   await turn()
-  expect([told, outbox.full, outbox.pending]).toEqual([['drained'], false, 0])
-  expect(outbox.offer(bytes(100))).toBe(true)
+  expect([told, outbox.full, outbox.pending]).toEqual([['slow', 'drained', 'caught up'], false, 0])
+  expect(outbox.offer(bytes(100), 1)).toBe(true)
   await turn()
   socket.accept()
   await turn()
-  expect(told).toEqual(['drained'])
+  expect(told.filter((what) => what === 'drained')).toEqual(['drained'])
 })
 
 it('says so too when the socket never asked to wait', async () => {
-  outbox.offer(bytes(90))
-  expect(outbox.offer(bytes(20))).toBe(false)
+  outbox.offer(bytes(90), 1)
+  expect(outbox.offer(bytes(20), 1)).toBe(false)
   await turn()
   expect(socket.writableNeedDrain).toBe(false)
   socket.accept()
   await turn()
-  expect(told).toEqual(['drained'])
+  expect(told).toEqual(['slow', 'drained', 'caught up'])
 })
 
 it('takes one frame however large it is', async () => {
-  expect(outbox.offer(bytes(500))).toBe(true)
-  expect(outbox.offer(bytes(1))).toBe(false)
+  expect(outbox.offer(bytes(500), 1)).toBe(true)
+  expect(outbox.offer(bytes(1), 1)).toBe(false)
 })
 
 it('takes frames that must not be dropped up to twice the limit, and then overflows', async () => {
-  outbox.offer(bytes(100))
-  expect(outbox.offer(bytes(1))).toBe(false)
+  outbox.offer(bytes(100), 1)
+  expect(outbox.offer(bytes(1), 1)).toBe(false)
   outbox.push(bytes(100))
+  expect(told).toEqual(['slow'])
+  outbox.push(bytes(1))
+  expect(told).toEqual(['slow', 'overflow'])
+})
+
+it('forgets what a socket that broke will never take', async () => {
+  outbox.offer(bytes(60), 1)
+  socket.destroy()
+  await turn()
+  expect([socket.writes, outbox.pending]).toEqual([[], 0])
+})
+
+it('counts frames as well as bytes, and forgets those that the kernel has taken', async () => {
+  open({ bytes: 1_000, frames: 10 })
+  expect(outbox.offer(bytes(6), 6)).toBe(true)
+  await turn()
+  expect(outbox.offer(bytes(4), 4)).toBe(true)
+  await turn()
+  expect([outbox.pendingFrames, outbox.offer(bytes(1), 1), outbox.full]).toEqual([10, false, true])
+  socket.accept()
+  await turn()
+  expect([outbox.pendingFrames, outbox.full]).toEqual([4, false])
+  socket.accept()
+  await turn()
+  expect([outbox.pendingFrames, outbox.pending]).toEqual([0, 0])
+  outbox.push(bytes(1))
+  expect(told).toEqual(['slow', 'drained', 'caught up'])
+})
+
+it('overflows by twice as many frames as it may hold', () => {
+  open({ bytes: 1_000, frames: 10 })
+  for (let i = 0; i < 20; i++) outbox.push(bytes(1))
   expect(told).toEqual([])
   outbox.push(bytes(1))
   expect(told).toEqual(['overflow'])
 })
 
-it('forgets what a socket that broke will never take', async () => {
-  outbox.offer(bytes(60))
-  socket.destroy()
+it('says that it is slow from its high-water mark on, once, until half of that is gone', async () => {
+  outbox.offer(bytes(26), 1)
+  outbox.offer(bytes(24), 1)
+  expect(told).toEqual([])
   await turn()
-  expect([socket.writes, outbox.pending]).toEqual([[], 0])
+  outbox.offer(bytes(2), 1)
+  await turn()
+  expect([told, outbox.slow]).toEqual([['slow'], true])
+  socket.accept()
+  await turn()
+  expect([outbox.pending, told]).toEqual([2, ['slow', 'caught up']])
+  expect(outbox.slow).toBe(false)
 })

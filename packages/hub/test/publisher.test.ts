@@ -1,10 +1,12 @@
 import { limits } from '@damon/protocol/limits'
 import { Registry } from 'prom-client'
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { BatchKind } from '../src/bus.ts'
+import { EncodedFrame } from '../src/message.ts'
 import { createMetrics } from '../src/metrics.ts'
-import { type Publication, Publisher, type Sender } from '../src/publisher.ts'
+import { Publisher, type Sender, SendOrder } from '../src/publisher.ts'
 import { Tick } from '../src/tick.ts'
-import { messageFrame, position, unwire, wire } from './frames.ts'
+import { messageFrame, position, unwire } from './frames.ts'
 import { type ManualBus, manualBus, turn } from './manual-bus.ts'
 
 let bus: ManualBus
@@ -13,9 +15,11 @@ let local: string[]
 let fenced: number
 let clear: boolean
 let publisher: Publisher
+let orders: Map<string, SendOrder>
 
 const sender = (name: string): Sender => ({
-  acknowledge: (number, origin, seq) => void told.push(`${name} ack ${number} at ${origin}/${seq}`),
+  acknowledge: (number, origin, seq, patient) =>
+    void told.push(`${name} ${patient ? 'patient ' : ''}ack ${number} at ${origin}/${seq}`),
   refuse: (number, error) => void told.push(`${name} refused ${number} ${(error as { code: string }).code}`),
 })
 const a = sender('a')
@@ -26,11 +30,11 @@ beforeEach(() => {
   local = []
   fenced = 0
   clear = true
+  orders = new Map()
   publisher = new Publisher({
     bus,
     members: {
       isClear: () => clear,
-      has: (channel) => channel !== 'group/nobody',
       local: ({ channel, kind, bytes }) => void local.push([channel, kind, ...unwire(bytes).map(position)].join(' ')),
       expect: (channel, seq) => void local.push(`${channel} expects ${seq}`),
       unconfirmed: (channel, seq) => void local.push(`${channel} lost ${seq}`),
@@ -41,15 +45,16 @@ beforeEach(() => {
   })
 })
 
-function publish(channel: string, more: Partial<Publication> & { size?: number } = {}): Buffer {
-  const payload = new Uint8Array(more.size ?? 0)
-  return publisher.publish({
-    channel,
-    encode: (origin, seq) => wire(messageFrame({ origin, seq, payload })),
-    kind: 'message',
-    sender: 's',
-    ...more,
-  })
+function publish(
+  channel: string,
+  more: { size?: number; kind?: BatchKind; sender?: string; receipt?: { to: Sender; number: number } } = {},
+): Buffer {
+  const { size = 0, kind = 'message', sender = 's', receipt } = more
+  const frame = new EncodedFrame(messageFrame({ payload: new Uint8Array(size) }))
+  const order = orders.get(sender) ?? new SendOrder()
+  orders.set(sender, order)
+  publisher.publish({ channel, kind, frame, order, sender: receipt?.to, number: receipt?.number ?? 0 })
+  return frame.bytes
 }
 const appended = (index: number) =>
   bus.appends[index]?.batches.map(({ channel, prev, bytes }) => [channel, prev, ...unwire(bytes).map(position)])
@@ -78,6 +83,31 @@ describe('positions', () => {
       ['group/b', 0, '7/3'],
     ])
     expect(appended(1)).toEqual([['group/a', 2, '7/4']])
+  })
+
+  it('on a channel that was forgotten follow the highest number of all that were, and the bus forgets them too', async () => {
+    const heads = new Map<string, number>()
+    const forgotten: string[] = []
+    bus.forget = (channels) => void forgotten.push(...channels)
+    bus.append = async (batches) => {
+      for (const { channel, prev } of batches) heads.set(channel, prev)
+      return []
+    }
+    const dispatch = async (from: number, until: number) => {
+      for (let i = from; i <= until; i++) {
+        publish(`group/g${i}`, { sender: `s${i}` })
+        if (i % 1_000 === 0) await turn()
+      }
+      await turn()
+    }
+    await dispatch(1, 65_536)
+    expect([...heads.values()].every((prev) => prev === 0)).toBe(true)
+    await dispatch(65_537, 66_100)
+    expect(forgotten.length).toBeGreaterThanOrEqual(512)
+    publish('group/g1', { sender: 's1' })
+    await turn()
+    expect(forgotten).toContain('group/g1')
+    expect(heads.get('group/g1')).toBeGreaterThanOrEqual(512)
   })
 })
 
@@ -159,6 +189,19 @@ describe('a receipt', () => {
     expect(told).toEqual(['a ack 3 at 7/3', 'b ack 9 at 7/4'])
   })
 
+  it('is in no hurry where it is for answers only', async () => {
+    const answer = (number: number, to: Sender, sender: string) =>
+      publish('session/s', { kind: 'answer', receipt: { to, number }, sender })
+    answer(1, a, 'a')
+    answer(1, sender('b'), 'b')
+    publish('group/a', { receipt: { to: a, number: 2 }, sender: 'a' })
+    answer(3, a, 'a')
+    await turn()
+    bus.appends[0]?.confirm()
+    await turn()
+    expect(told).toEqual(['a ack 3 at 7/4', 'b patient ack 1 at 7/2'])
+  })
+
   it('is a refusal for each frame when the append is not confirmed, also of those that waited behind it', async () => {
     for (const number of [1, 2]) publish('group/a', { receipt: { to: a, number } })
     await turn()
@@ -194,12 +237,11 @@ describe('a receipt', () => {
 describe("this worker's members", () => {
   it('get messages with the tick, but not while one for them is on its way by the bus', async () => {
     publish('group/a')
-    publish('group/nobody')
     publish('group/a', { kind: 'request' })
     clear = false
     publish('group/a')
     await turn()
-    expect(local).toEqual(['group/a expects 3', 'group/a expects 4', 'group/a message 7/1'])
+    expect(local).toEqual(['group/a expects 2', 'group/a expects 3', 'group/a message 7/1'])
   })
 
   it('get what the bus did not take after all, but for requests', async () => {

@@ -6,7 +6,7 @@ import { openRedis, type RedisBackbone } from '../src/bus-redis.ts'
 import type { StoreEvents } from '../src/store.ts'
 import { batchOf } from './frames.ts'
 
-const prefix = 'test:'
+const prefix = '{test:}'
 let server: RedisServer
 let admin: Redis
 let workers: RedisBackbone[]
@@ -30,6 +30,7 @@ async function worker() {
   const events: StoreEvents = {
     change: () => void told.push('change'),
     gone: (sessions) => void told.push(`gone ${sessions.join()}`),
+    tails: () => undefined,
     over: () => undefined,
     release: () => undefined,
     ended: (origin) => void told.push(`ended ${origin}`),

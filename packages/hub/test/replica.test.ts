@@ -1,7 +1,7 @@
 import { createLogger } from '@damon/runtime/logger'
 import { eventually } from '@damon/testkit/eventually'
 import { Registry } from 'prom-client'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { createMetrics } from '../src/metrics.ts'
 import { Replica } from '../src/replica.ts'
 import type { RecordChange, StoredRecord } from '../src/store.ts'
@@ -101,6 +101,30 @@ it('reads once more when the store was lost again while it read', async () => {
   await turn()
   expect(content()).toEqual(['z=v11'])
   expect(readings).toBe(3)
+})
+
+describe('a store that counts more changes than the copy has', () => {
+  beforeEach(() => {
+    vi.useFakeTimers()
+    return () => vi.useRealTimers()
+  })
+
+  it('makes it read anew when they do not come soon', async () => {
+    stored = { revision: 12, records: [record('c', 12)] }
+    const compared = replica.compare(12)
+    await vi.advanceTimersByTimeAsync(500)
+    await compared
+    await vi.advanceTimersByTimeAsync(0)
+    expect([content(), readings]).toEqual([['c=v12'], 2])
+  })
+
+  it('is left alone when they come', async () => {
+    const compared = Promise.all([replica.compare(11), replica.compare(10), replica.compare(3)])
+    replica.take(put('c', 11))
+    await vi.advanceTimersByTimeAsync(500)
+    await compared
+    expect(readings).toBe(1)
+  })
 })
 
 it('lets a writer read what it wrote: a revision is reached when the copy has it', async () => {

@@ -31,7 +31,7 @@ function begin(quorum = 0, deadline = 5_000): void {
     },
     settled: (_: number, tally: Record<string, number>) => void heard.push(`settled ${JSON.stringify(tally)}`),
   }
-  requests.begin(requester, 1, deadline, quorum)
+  requests.begin(requester, 1, deadline, quorum, 'group/g')
 }
 function reply({ session, subject }: Member, verdict: 'answered' | 'failed' = 'answered', request = 1): void {
   const frame = verdictFrame({ session, from: subject, verdict, request, seq: ++seq })
@@ -51,9 +51,10 @@ beforeEach(() => {
     metrics: createMetrics(registry),
     publisher: {
       publish(publication: Publication) {
-        const bytes = publication.encode(7, ++seq)
+        publication.frame.place(7, ++seq)
+        const bytes = Buffer.alloc(publication.frame.length)
+        publication.frame.write(bytes, 0)
         log.push(new WireFrame(bytes))
-        return bytes
       },
     },
   })
@@ -203,6 +204,27 @@ it('a cancelled request has not_needed for those that have not answered', () => 
   requests.cancel(asker, 2)
   flow()
   expect(heard.slice(1)).toEqual(['bot/c not_needed', 'bot/d not_needed', expect.stringMatching('settled')])
+})
+
+it('tells the receivers once when their answers are not needed any more, where the request went', () => {
+  const told = () => log.map(({ frame }) => frame).filter(({ type }) => type === 'cancel')
+  begin(1)
+  requests.freeze(asker, 1, receivers)
+  expect(told()).toEqual([])
+  reply(b)
+  requests.cancel(asker, 1)
+  expect(told()).toMatchObject([{ origin: 7, to: 'group/g', session: asker, request: 1 }])
+  flow()
+  begin(2)
+  requests.freeze(asker, 1, [b, c])
+  reply(b)
+  reply(c)
+  requests.cancel(asker, 1)
+  expect(told()).toEqual([])
+  begin()
+  requests.freeze(asker, 1, receivers)
+  vi.advanceTimersByTime(5_000)
+  expect(told()).toEqual([])
 })
 
 it('whatever happens in whatever order, there is one verdict per receiver, and then it settles', () => {

@@ -1,6 +1,6 @@
 import { eventually } from '@damon/testkit/eventually'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Logged, Range } from '../src/bus.ts'
+import { everyChannel, type Logged, type Range } from '../src/bus.ts'
 import { batch, newSession, type TestPlace, type TestWorker, testTimes, texts } from './backbone-contract.ts'
 
 const ticket = 'digest'
@@ -60,6 +60,17 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
       expect(joined.heads).toEqual([{ origin: one.bus.origin, to: 'group/b', seq: 3 }])
     })
 
+    it('are told to whoever asks once everything up to there has arrived', async () => {
+      await two.bus.subscribe('group/a')
+      const text = 'x'.repeat(100_000)
+      await Promise.all(
+        Array.from({ length: 40 }, (_, i) => one.bus.append([batch(one, 'group/a', i, [i + 1, text])], [])),
+      )
+      const heads = await two.bus.heads(['group/none', ...Array.from({ length: 300 }, (_, i) => `g/${i}`), 'group/a'])
+      expect(two.batches.at(-1)?.batch.last).toBe(40)
+      expect(heads).toEqual([{ origin: one.bus.origin, to: 'group/a', seq: 40 }])
+    })
+
     it('outlive their origin', async () => {
       await one.bus.append([batch(one, 'group/a', 0, [1, 'x'])], [])
       await place.bury(one)
@@ -103,6 +114,16 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
       expect(numbers(batches)).toEqual([[1, 1]])
     })
 
+    it('gives whatever an origin put on any channel behind a number', async () => {
+      const [a, b] = [batch(one, 'group/a', 0, [1, 'a'], [3, 'c']), batch(one, 'group/b', 0, [2, 'b'])]
+      await one.bus.append([a, b], [])
+      await two.bus.append([batch(two, 'group/a', 0, [3, 'not asked for'])], [])
+      await one.bus.append([batch(one, 'group/c', 0, [4, 'd'])], [])
+      const { batches, missing } = await two.bus.read([range(one, everyChannel, 3, 99)], mebibyte)
+      expect([texts({ ...two, batches }), missing]).toEqual([['a', 'c', 'd'], []])
+      expect(await two.bus.read([range(one, everyChannel, 5, 99)], mebibyte)).toEqual({ batches: [], missing: [] })
+    })
+
     it('that nobody knows is missing', async () => {
       const unknown = { origin: one.bus.origin + 1_000, to: 'group/a', from: 1, until: 7 }
       expect(await one.bus.read([unknown], mebibyte)).toEqual({ batches: [], missing: [unknown] })
@@ -125,6 +146,10 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
       const first = batches[0]?.batch.first ?? 0
       expect(first).toBeGreaterThan(1)
       expect(missing).toEqual([range(one, 'group/a', 1, first - 1)])
+      const all = [range(one, everyChannel, first - 1, count), range(one, everyChannel, first, count)]
+      expect((await two.bus.read(all, 256 * mebibyte)).missing).toEqual([
+        range(one, everyChannel, first - 1, first - 1),
+      ])
       expect(numbers(batches)).toEqual(Array.from({ length: count + 1 - first }, (_, i) => [first + i, first + i]))
       // Where the channel's first batch that is left follows what was seen, nothing is missing.
       expect((await two.bus.read([range(one, 'group/a', first, count)], mebibyte)).missing).not.toContainEqual(
@@ -264,6 +289,22 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
       expect(two.gone).toEqual([session])
       expect(two.changes.at(-1)).toMatchObject({ change: 'drop', key: service, reason: 'expired' })
       expect(await take(two, session, 'group/a')).toEqual({ refused: 'unknown_session' })
+    })
+
+    it('is told, when it is taken over, since when requests did not concern it', async () => {
+      const session = await open(one, 'group/a')
+      await one.store.release(session, 0)
+      expect(await take(two, session, 'group/a')).toMatchObject({ lost: undefined })
+      await two.store.endSession(session, 'lost')
+      await two.bus.subscribe('group/a')
+      await two.bus.append([batch(two, 'group/a', 0, [1, 'x'])], [])
+      await eventually(() => expect(two.batches).toHaveLength(1))
+      const taken = await take(one, session, 'group/a')
+      const stamp = two.batches[0]?.stamp ?? 0
+      expect('lost' in taken && taken.lost).toBeLessThan(stamp)
+      expect('lost' in taken && taken.stamp).toBeGreaterThanOrEqual(stamp)
+      await one.store.release(session, 0)
+      expect(await take(two, session, 'group/a')).toMatchObject({ lost: undefined })
     })
 
     it('has its records live again when it is taken over late, of the same generation', async () => {

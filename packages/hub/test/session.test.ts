@@ -209,3 +209,50 @@ describe('a slow session', () => {
     expect(connection.closed).toBe('terminated')
   })
 })
+
+describe('a receiver that takes less than it is sent', () => {
+  /** One that reads nothing has more than half of an outbox waiting. */
+  async function aSlowOne(): Promise<AConnection> {
+    const slow = await connected(['g'])
+    slow.stall()
+    bring(1, 3_000)
+    await turn()
+    return slow
+  }
+
+  it('keeps who sends to it waiting until it has caught up', async () => {
+    const sender = await connected()
+    const slow = await aSlowOne()
+    sender.send(send(1))
+    expect([sender.session.intake.paused, worker.context.restraint.held]).toEqual([true, 1])
+    expect(await worker.registry.getSingleMetricAsString('damon_hub_slow_sessions')).toContain(
+      'damon_hub_slow_sessions 1',
+    )
+    slow.resume()
+    await turn()
+    expect([sender.session.intake.paused, worker.context.restraint.held]).toEqual([false, 0])
+    expect(await worker.registry.getSingleMetricAsString('damon_hub_slow_sessions')).toContain(
+      'damon_hub_slow_sessions 0',
+    )
+  })
+
+  it('keeps nobody waiting who sends elsewhere, or when it is gone', async () => {
+    const [sender, other] = [await connected(), await connected()]
+    const slow = await aSlowOne()
+    other.send(send(1, 'x', 'group/h'))
+    sender.send(send(1))
+    expect([sender, other].map(({ session }) => session.intake.paused)).toEqual([true, false])
+    slow.cut()
+    expect(sender.session.intake.paused).toBe(false)
+    expect(await worker.registry.getSingleMetricAsString('damon_hub_slow_sessions')).toContain(
+      'damon_hub_slow_sessions 0',
+    )
+  })
+})
+
+it('a session that is closed leaves nothing of its token behind', async () => {
+  const connection = await connected()
+  expect(worker.context.rates.size).toBe(1)
+  connection.cut()
+  expect(worker.context.rates.size).toBe(0)
+})

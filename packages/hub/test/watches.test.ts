@@ -1,3 +1,4 @@
+import { digestOf } from '@damon/protocol/digest'
 import type { HubControlFrame, HubFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import { createLogger } from '@damon/runtime/logger'
@@ -7,6 +8,7 @@ import { createMetrics } from '../src/metrics.ts'
 import { Replica } from '../src/replica.ts'
 import type { StoredRecord } from '../src/store.ts'
 import { type Watcher, Watches } from '../src/watches.ts'
+import { turn } from './manual-bus.ts'
 
 type RecordsFrame = Extract<HubControlFrame, { type: 'records' }>
 
@@ -14,10 +16,13 @@ const log = createLogger({ service: 'test', level: 'silent' })
 let replica: Replica
 let watches: Watches
 let revision: number
+/** What the store brings when it is read anew. */
+let stored: { revision: number; records: StoredRecord[] }
 
 beforeEach(async () => {
   replica = new Replica({ log, metrics: createMetrics(new Registry()) })
-  await replica.start({ snapshot: async () => ({ revision: 0, records: [] }) })
+  stored = { revision: 0, records: [] }
+  await replica.start({ snapshot: async () => stored })
   watches = new Watches(replica)
   revision = 0
 })
@@ -111,6 +116,116 @@ it('ends when the rights no longer cover its prefix', () => {
   watches.add(one, 2, 'b/')
   expect(watches.recheck(one, (prefix) => prefix === 'b/').map(({ id }) => id)).toEqual([1])
   expect(watches.has(one, 1)).toBe(false)
+})
+
+describe('the digest of a watch', () => {
+  const expected = (prefix: string) => digestOf(replica.list(prefix))
+
+  it('follows every change under its prefix, for all who watch it', () => {
+    put('node/a')
+    const [one, two] = [watcher(), watcher()]
+    watches.add(one, 1, 'node/')
+    put('node/b')
+    watches.add(two, 7, 'node/')
+    watches.add(two, 8, '')
+    watches.add(two, 9, 'node/a')
+    put('node/a', 'y', 'suspect')
+    drop('node/b', 'over')
+    put('other')
+    expect(watches.digests(one)).toEqual({ 1: expected('node/') })
+    expect(watches.digests(two)).toEqual({ 7: expected('node/'), 8: expected(''), 9: expected('node/a') })
+    watches.removeAll(one)
+    put('node/z')
+    expect(watches.digests(one)).toBeUndefined()
+    expect(watches.digests(two)).toMatchObject({ 7: expected('node/') })
+  })
+
+  it('is said to nobody who has not been told all', () => {
+    const slow = watcher(1)
+    watches.add(slow, 1, '')
+    expect(watches.digests(slow)).toEqual({ 1: expected('') })
+    put('a')
+    expect(watches.digests(slow)).toEqual({})
+    slow.room = 9
+    watches.drained(slow)
+    expect(watches.digests(slow)).toEqual({ 1: expected('') })
+  })
+})
+
+describe('a watcher that comes back', () => {
+  it('is told only what changed since, drops too, of each record what it is now', () => {
+    for (const key of ['node/a', 'node/b', 'node/c', 'x']) put(key, '1')
+    const since = revision
+    put('node/b', '2')
+    put('node/b', '3')
+    put('x', '2')
+    drop('node/a', 'over')
+    const one = watcher()
+    expect(watches.add(one, 1, 'node/', since)).toBe('changes')
+    put('node/d')
+    expect(one.frames.map(({ snapshot, reset, revision }) => [snapshot, reset, revision])).toEqual([
+      [true, false, revision - 1],
+      [false, false, revision],
+    ])
+    expect(one.frames.map(entries)[0]).toEqual([
+      ['node/b', 'put', undefined],
+      ['node/a', 'drop', 'over'],
+    ])
+    expect(one.view.get('node/b')).toBe('3')
+  })
+
+  it('with nothing new is told that', () => {
+    put('node/a')
+    const one = watcher()
+    expect(watches.add(one, 1, '', revision)).toBe('changes')
+    expect(one.frames).toMatchObject([{ snapshot: true, reset: false, more: false, revision, entries: [] }])
+  })
+
+  it('gets a new snapshot when too much has changed, or when it comes from a future that is not known here', async () => {
+    replica = new Replica({ log, metrics: createMetrics(new Registry()), history: 3 })
+    await replica.start({ snapshot: async () => ({ revision: 0, records: [] }) })
+    watches = new Watches(replica)
+    put('a', '1')
+    const since = revision
+    for (let i = 0; i < 10; i++) put('b', String(i))
+    const one = watcher()
+    expect(watches.add(one, 1, '', since)).toBe('snapshot')
+    expect(watches.add(one, 2, '', revision + 1)).toBe('snapshot')
+    expect(one.frames.map(({ reset, entries }) => [reset, entries.length])).toEqual([
+      [true, 2],
+      [true, 2],
+    ])
+  })
+
+  it('after this copy was read anew is told all that the reading found, whenever it really was', async () => {
+    put('a', '1')
+    put('b', '1')
+    const since = revision
+    const record = {
+      key: 'c',
+      value: Buffer.from('9'),
+      revision: 9,
+      generation: 9,
+      leased: true,
+      state: 'live',
+    } as const
+    const one = watcher()
+    watches.add(one, 1, '')
+    stored = { revision: 12, records: [record] }
+    replica.resync()
+    await turn()
+    // Cut off in the middle of it, a watcher must not believe that it had all up to there.
+    expect(one.frames.slice(1).map(({ revision }) => revision)).toEqual([since, since, since])
+    const two = watcher()
+    expect(watches.add(two, 1, '', since)).toBe('changes')
+    expect(
+      two.frames
+        .flatMap(entries)
+        .map(([key, change]) => `${change} ${key}`)
+        .sort(),
+    ).toEqual(['drop a', 'drop b', 'put c'])
+    expect(watches.digests(one)).toEqual({ 1: digestOf([record]) })
+  })
 })
 
 describe('a large snapshot', () => {

@@ -11,6 +11,8 @@ export const closes = {
   internal: { code: 3005, retry: true, message: 'The hub made a mistake. It was logged.' },
   unavailable: { code: 3006, retry: true, message: 'The hub cannot reach its store.' },
   rights_changed: { code: 3007, retry: true, message: 'The rights of the token changed. Connect again.' },
+  rate_limited: { code: 3008, retry: true, message: 'More came than the rate of the token allows, for too long.' },
+  replaced: { code: 3009, retry: true, message: 'The session goes on on another connection.' },
   bye: { code: 3500, retry: false, message: 'The client said bye.' },
   bad_frame: { code: 3501, retry: false, message: 'A frame could not be decoded or was not allowed then.' },
   too_large: { code: 3502, retry: false, message: 'A frame was larger than allowed.' },

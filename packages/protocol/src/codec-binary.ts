@@ -23,14 +23,14 @@ import { checkControl, checkPayload, type Side } from './schema.ts'
 //   request  number u32, deadline u32, quorum u16, to u8, event u8; to, event, payload
 //   reply    number u32, verdict u8, code u8, session 8 bytes, request u32; code, payload
 //   message  origin u32, seq u48, number u32, session 8 bytes, deadline u32, to u8, from u8, event u8; to, from, event, payload
-//   verdict  origin u32, seq u48, request u32, session 8 bytes, verdict u8, code u8, from u8; code, from, payload
+//   verdict  origin u32, seq u48, number u32, request u32, session 8 bytes, verdict u8, code u8, from u8; code, from, payload
 //   part     as reply from a client, as verdict from the hub
 //   ack      with flag compact: number u32, origin u32, seq u48
 //   others   length u32 of a JSON object; the object, payload
 // Unused flags and the unused bytes of a part are written as 0 and not read.
 const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16, compact: 32 } as const
 
-const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 27, ack: 16, control: 6 } as const
+const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 31, ack: 16, control: 6 } as const
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
@@ -221,6 +221,7 @@ function encodeVerdict(frame: VerdictFrame | HubPartFrame, headroom: number): Ui
   out.u8(flags({ again: frame.again, bytes: frame.bytes, late: frame.late }))
   out.u32('origin', frame.origin)
   out.u48('seq', frame.seq)
+  out.u32('number', frame.number)
   out.u32('request', frame.request)
   out.session(frame.session)
   if (frame.type === 'verdict') out.word('verdict', verdicts, frame.verdict)
@@ -368,7 +369,13 @@ export function decodeHubFrame(bytes: Uint8Array): HubFrame {
     return { type, again, any, bytes: binary, late, request, ...head, to, from, event, payload: input.rest() }
   }
   if (type === 'verdict' || type === 'part') {
-    const head = { origin: input.u32(), seq: input.u48(), request: input.u32(), session: input.hex() }
+    const head = {
+      origin: input.u32(),
+      seq: input.u48(),
+      number: input.u32(),
+      request: input.u32(),
+      session: input.hex(),
+    }
     const verdict = verdicts[input.u8()]
     const codeLength = input.u8()
     const fromLength = input.u8()

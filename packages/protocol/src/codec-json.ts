@@ -17,7 +17,10 @@ const session = z.string().check(z.refine(isSession, 'is no session: 16 hex digi
 
 const send = { number: u32, again: off, any: off, bytes: off, to: name, event: name }
 const reply = { number: u32, again: off, bytes: off, session, request: u32 }
-const verdict = { again: off, bytes: off, late: off, origin: u32, seq: u48, request: u32, session, from: name }
+const verdict = {
+  ...{ again: off, bytes: off, late: off },
+  ...{ origin: u32, seq: u48, number: z._default(u32, 0), request: u32, session, from: name },
+}
 
 /** The fields of frequent frames, beside `type` and the payload that all of them carry. */
 export const dataFrames: Record<Side, Record<string, z.ZodMiniType>> = {

@@ -44,6 +44,8 @@ export const errors = {
   // requests
   not_addressed: { retry: false, message: 'No such open request waits for an answer of this session.' },
   no_handler: { retry: false, message: 'The receiver has no handler for this event.' },
+  bad_payload: { retry: false, message: 'The payload does not fit the schema of its event.' },
+  cancelled: { retry: false, message: 'The requester does not need the answer any more.' },
   handler_failed: { retry: false, message: 'The handler threw an error.' },
   // records
   not_found: { retry: false, message: 'There is no such record.' },

@@ -39,16 +39,35 @@ const revision = u48
 const position = z.object({ origin: u32, to: text(255), seq: u48 })
 export type Position = z.infer<typeof position>
 
+/** A place in an origin's log. */
+const logPosition = z.object({ origin: u32, seq: u48 })
+export type LogPosition = z.infer<typeof logPosition>
+
+/** Why a session does not go on, in the `reason` of a welcome. */
+export const notResumed = ['unknown_session', 'store_emptied', 'sends_unproved', 'busy'] as const
+export type NotResumed = (typeof notResumed)[number]
+
 /** Control frames of a client: their fields, beside `type` and an opaque payload where one is noted. */
 export const clientControl = {
-  /** First frame, within 5 s and 4 KiB. `resume` asks to go on with an earlier session. */
+  /** First frame, within 5 s and 16 KiB. `resume` asks to go on with an earlier session. */
   hello: z.object({
     token: text(2048),
     proof: z.optional(text(2048)),
     version: z.optional(text(64)),
     groups: z.optional(z.array(group).check(z.maxLength(limits.groups))),
     resume: z.optional(
-      z.object({ session, ticket: text(64), epoch: text(64), positions: z.array(position), ack: u48 }),
+      z.object({
+        session,
+        ticket: text(64),
+        epoch: text(64),
+        positions: z.array(position).check(z.maxLength(limits.positions)),
+        /** Of the last welcome or ack, whichever came later: what it sent and was not told of is behind that, or nowhere. */
+        ack: logPosition,
+        /** Its own numbered frames up to this are settled. */
+        done: u32,
+        /** The last number that it gave. */
+        sent: u32,
+      }),
     ),
   }),
   /** A new token on a live session, for the same subject and key. */
@@ -71,10 +90,12 @@ export const clientControl = {
   drop: z.object({ id, key, reason: z.optional(text(limits.reasonBytes)), expect: z.optional(revision) }),
   get: z.object({ id, key }),
   list: z.object({ id, prefix }),
-  watch: z.object({ id, prefix }),
+  /**
+   * `revision`: up to which the watcher has all, on this `epoch`: it gets the changes since, if the hub still knows them.
+   * `resync`: it is a watch already, but what it has is not what the hub's digest says.
+   */
+  watch: z.object({ id, prefix, revision: z.optional(revision), resync: z.optional(z.boolean()) }),
   unwatch: z.object({ id }),
-  /** Flow control: how many frames with a position were consumed. */
-  ack: z.object({ frames: u32 }),
   ping: z.object({ t: z.optional(z.number()) }),
   bye: z.object({ reason: z.optional(text(limits.reasonBytes)) }),
 } as const
@@ -106,14 +127,22 @@ export const hubControl = {
     resumed: z.boolean(),
     /** Why it was not resumed; absent when nothing was asked. */
     reason: z.optional(z.string()),
+    /** Resumed, but after so long that its leased records turned suspect or ended: they have to be put again. */
+    lapsed: z.optional(z.boolean()),
     subject: z.string(),
     heartbeatMs: z.number(),
     frameBytes: z.number(),
-    /** The last send of this session that was done. */
+    /** The session's own numbered frames up to this are settled; the next number is one more. */
     done: u32,
+    /** Those of them, above the `done` of the hello, that are not in the log: they were refused. */
+    refused: z.optional(z.array(u32)),
+    /** Everything that this session sends from now on is behind this in the log. */
+    ack: logPosition,
+    /** Where the client stands: at the beginning where it is new, else where it said, without what nobody needs any more. */
     positions: z.array(position),
   }),
-  settled: z.object({ request: u32, tally: z.record(z.string(), z.number()) }),
+  /** `lost`: this and all earlier requests of the session that are open get no more verdicts: what is missing is unknown. */
+  settled: z.object({ request: u32, tally: z.record(z.string(), z.number()), lost: z.optional(z.boolean()) }),
   /**
    * Entries of a watch or of a list/get (`id`). A snapshot may take several frames: `more` on all but the last;
    * `reset` on the first of a snapshot that replaces what the watcher had. Payload: the values.
@@ -161,6 +190,11 @@ export const hubControl = {
     revision: z.optional(revision),
     digests: z.optional(z.record(z.string(), z.string())),
   }),
+  /**
+   * To whom a request went: the answer is not needed any more of those who have not given it. It has a position on the
+   * request's destination (`to`); `session` and `request` name the request as its message did.
+   */
+  cancel: z.object({ origin: u32, seq: u48, to: z.string(), session, request: u32 }),
 } as const
 
 const carriers = { client: ['put', 'patch'], hub: ['records'] } as const
@@ -257,6 +291,8 @@ export interface VerdictFrame {
   late: boolean
   origin: number
   seq: number
+  /** The receiver's number of it; 0 when the hub speaks for it. */
+  number: number
   request: number
   /** The receiver's session. */
   session: string
@@ -275,7 +311,7 @@ export interface HubPartFrame extends Omit<VerdictFrame, 'type' | 'verdict' | 'c
 export type ClientFrame = SendFrame | RequestFrame | ReplyFrame | ClientPartFrame | ClientControlFrame
 export type HubFrame = MessageFrame | VerdictFrame | HubPartFrame | HubControlFrame
 /** Frames of the hub that carry a position and are kept in logs. */
-export type PositionedFrame = MessageFrame | VerdictFrame | HubPartFrame
+export type PositionedFrame = MessageFrame | VerdictFrame | HubPartFrame | Extract<HubControlFrame, { type: 'cancel' }>
 
 /** Client frames that are numbered and acknowledged. */
 export const numberedFrames = ['send', 'request', 'reply', 'part'] as const
@@ -299,7 +335,6 @@ export const frameNumbers = {
     list: 25,
     watch: 26,
     unwatch: 27,
-    ack: 28,
     ping: 29,
     bye: 30,
   },
@@ -316,6 +351,7 @@ export const frameNumbers = {
     error: 86,
     ack: 87,
     pong: 88,
+    cancel: 89,
   },
 } as const satisfies {
   client: Record<ClientFrame['type'], number>

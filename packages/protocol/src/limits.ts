@@ -3,7 +3,7 @@
  */
 export const limits = {
   /** The first frame of a connection. */
-  helloBytes: 4 * 1024,
+  helloBytes: 16 * 1024,
   /** Time from the upgrade to a complete hello. */
   helloMs: 5_000,
   /** Any later frame, header and payload. */
@@ -14,12 +14,16 @@ export const limits = {
   fragments: 64,
   /** Chunks that ws keeps of one message. */
   bufferedChunks: 256,
+  /** Positions in one hello; what a resume does not name counts as never seen. */
+  positions: 512,
   /** Groups of one session. */
   groups: 64,
   /** Watches of one session. */
   watches: 64,
   /** Leased and kept records that one session wrote and that still exist. */
   recordsPerSession: 1_024,
+  /** Changes of records that a worker remembers at least, for watchers that come back. */
+  recordHistory: 16_384,
   /** Requests of one session that are not settled. */
   openRequests: 4_096,
   /** Requests delivered to one session that it has not answered. */
@@ -28,6 +32,34 @@ export const limits = {
   pendingFrames: 1_024,
   /** What one session may have unsent before messages to it are dropped with a gap. */
   outboxBytes: 1024 * 1024,
+  /** The same in frames. */
+  outboxFrames: 4_096,
+  /** From this share of its outbox on a session is slow, until half of that is left; per cent. */
+  highWaterPercent: 50,
+  /** How long a slow session may keep those waiting that send to it, each time that it becomes slow. */
+  stallMs: 500,
+  /** Frames of one session that are taken in one turn of the event loop; the rest waits for the others' turn. */
+  turnFrames: 512,
+  /** The same in bytes. */
+  turnBytes: 256 * 1024,
+  /** Frames of one token, where its rate class says nothing else. */
+  framesPerSecond: 10_000,
+  /** Bytes of one token, where its rate class says nothing else. */
+  bytesPerSecond: 32 * 1024 * 1024,
+  /** How much of a rate may come at once. */
+  burstMs: 1_000,
+  /** Uninterrupted excess of a rate after which the session is told. */
+  excessToldMs: 10_000,
+  /** Uninterrupted excess of a rate after which the session is closed. */
+  excessMs: 60_000,
+  /** Connections of one address (IPv6: of one /64). */
+  dialsPerSecond: 50,
+  /** Connections of one address at once. */
+  dialBurst: 500,
+  /** Memory of a worker from which on it takes no new sessions, per cent of what it may have. */
+  memoryPercent: 90,
+  /** When somebody refused for want of memory shall come again. */
+  retryAfterMs: 5_000,
   /** How long a send may wait for the store before it is refused as unavailable. */
   appendMs: 1_000,
   /** Appends that may wait for the store on one worker. */

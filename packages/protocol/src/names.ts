@@ -22,6 +22,14 @@ export function isUnder(prefix: string, key: string): boolean {
   return prefix === '' || (prefix.endsWith('/') ? key.startsWith(prefix) : key === prefix)
 }
 
+/** Every prefix that a key lies under: none, each of its beginnings with `/`, and itself. */
+export function prefixesOf(key: string): string[] {
+  const prefixes = ['']
+  for (let at = key.indexOf('/'); at >= 0; at = key.indexOf('/', at + 1)) prefixes.push(key.slice(0, at + 1))
+  prefixes.push(key)
+  return prefixes
+}
+
 /** Whether a text is an address that a client may send to: `all`, `group/G` or `client/SERVICE/INSTANCE`. */
 export function isAddress(text: string): boolean {
   if (text === 'all') return true

@@ -53,6 +53,7 @@ const verdict = {
   late: flag,
   origin: u32,
   seq: u48,
+  number: u32,
   request: u32,
   session,
   from: name,
@@ -80,7 +81,9 @@ const client: Arbitraries<ClientFrame> = {
         ticket: words,
         epoch: words,
         positions: fc.array(position, { maxLength: 4 }),
-        ack: u48,
+        ack: fc.record({ origin: u32, seq: u48 }),
+        done: u32,
+        sent: u32,
       }),
     },
   ),
@@ -93,9 +96,8 @@ const client: Arbitraries<ClientFrame> = {
   drop: fields({ id: u32, key }, { reason: words, expect: u48 }),
   get: fc.record({ id: u32, key }),
   list: fc.record({ id: u32, prefix }),
-  watch: fc.record({ id: u32, prefix }),
+  watch: fields({ id: u32, prefix }, { revision: u48, resync: fc.boolean() }),
   unwatch: fc.record({ id: u32 }),
-  ack: fc.record({ frames: u32 }),
   ping: fields({}, { t: finite }),
   bye: fields({}, { reason: words }),
 }
@@ -157,14 +159,15 @@ const hub: Arbitraries<HubFrame> = {
       heartbeatMs: finite,
       frameBytes: finite,
       done: u32,
+      ack: fc.record({ origin: u32, seq: u48 }),
       positions: fc.array(position, { maxLength: 4 }),
     },
-    { reason: words },
+    { reason: words, lapsed: flag, refused: fc.array(u32, { maxLength: 4 }) },
   ),
-  settled: fc.record({
-    request: u32,
-    tally: fc.dictionary(fc.constantFrom(...verdicts, 'constructor', 'toString'), finite),
-  }),
+  settled: fields(
+    { request: u32, tally: fc.dictionary(fc.constantFrom(...verdicts, 'constructor', 'toString'), finite) },
+    { lost: flag },
+  ),
   records,
   gap: fc.record({ origin: u32, to: words, from: u48, until: u48 }),
   goaway: fields({ reason: words, afterMs: finite, withinMs: finite }, { hubs: fc.array(words, { maxLength: 3 }) }),
@@ -185,6 +188,7 @@ const hub: Arbitraries<HubFrame> = {
     },
   ),
   pong: fields({}, { t: finite, revision: u48, digests: fc.dictionary(fc.stringMatching(/^[0-9]{1,9}$/), words) }),
+  cancel: fc.record({ origin: u32, seq: u48, to: words, session, request: u32 }),
 }
 
 function complete<Frame>(table: Record<string, fc.Arbitrary<object>>): [type: string, frames: fc.Arbitrary<Frame>][] {

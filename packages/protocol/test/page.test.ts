@@ -12,6 +12,7 @@ import {
   frameNumbers,
   type HubFrame,
   hubControl,
+  notResumed,
   replyVerdicts,
   verdicts,
   withPayload,
@@ -130,7 +131,7 @@ describe('the page has', () => {
   })
 
   test('in its prose no word of a table that does not exist', () => {
-    const known = new Set([...Object.keys(errors), ...Object.keys(closes), ...verdicts, 'store_emptied'])
+    const known = new Set([...Object.keys(errors), ...Object.keys(closes), ...verdicts, ...notResumed])
     const words = [...page.matchAll(/`([a-z]+(?:_[a-z]+)+)`/g)].map(([, word]) => word)
     expect(words.filter((word) => !known.has(word ?? ''))).toEqual([])
   })

@@ -18,6 +18,7 @@ const reply = {
 }
 const verdict = {
   type: 'verdict',
+  number: 1,
   again: false,
   bytes: false,
   late: false,

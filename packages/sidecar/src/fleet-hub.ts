@@ -1,4 +1,5 @@
 import type { Hub } from '@damon/client/hub'
+import type { RecordStore } from '@damon/client/records'
 import { DamonError, damonError } from '@damon/protocol/errors'
 import { drainBudget, nodeRecord } from '@damon/protocol/records'
 import type { FleetNode, Permission, Slot } from './budget.ts'
@@ -9,7 +10,7 @@ const key = 'fleet/drain'
 const attempts = 10
 
 /** The fleet behind the hub: the records `node/`, and compare-and-set on `fleet/drain`. */
-export function fleetOf(hub: Pick<Hub, 'state' | 'list' | 'get' | 'put'>): Fleet {
+export function fleetOf(hub: Pick<Hub, 'state'> & RecordStore): Fleet {
   async function change(next: (held: Slot[]) => Promise<Permission>): Promise<Permission> {
     for (let attempt = 1; ; attempt++) {
       const entry = await hub.get(key)
@@ -43,7 +44,7 @@ export function fleetOf(hub: Pick<Hub, 'state' | 'list' | 'get' | 'put'>): Fleet
   }
 }
 
-async function nodesOf(hub: Pick<Hub, 'list'>): Promise<FleetNode[]> {
+async function nodesOf(hub: Pick<RecordStore, 'list'>): Promise<FleetNode[]> {
   const entries = await hub.list('node/')
   return entries.flatMap(({ key: name, value, state: lease }) => {
     const record = nodeRecord.safeParse(value)

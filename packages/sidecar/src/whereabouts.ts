@@ -1,4 +1,5 @@
 import type { Hub } from '@damon/client/hub'
+import type { RecordStore } from '@damon/client/records'
 import { canonical } from '@damon/client/unicast-node'
 import { serviceRecord } from '@damon/protocol/records'
 import { z } from 'zod'
@@ -46,7 +47,7 @@ export function digitalOceanWhereabouts(url: string): Whereabouts {
 }
 
 /** The address from which the hub sees this client: the record that the hub keeps of its session. */
-export function hubWhereabouts(hub: Pick<Hub, 'subject' | 'session' | 'get'>): Whereabouts {
+export function hubWhereabouts(hub: Pick<Hub, 'subject' | 'session'> & Pick<RecordStore, 'get'>): Whereabouts {
   let hosts: string[] | undefined
   return {
     hosts: () => hosts,

@@ -81,7 +81,6 @@ function validFrame(number: number): ClientFrame {
     () => ({ type: 'list', id, prefix: pick(['thing/', '', 'thing/a']) }),
     () => ({ type: 'watch', id: below(99), prefix: 'thing/' }),
     () => ({ type: 'unwatch', id: below(99) }),
-    () => ({ type: 'ack', frames: id }),
     () => ({ type: 'ping', t: random() }),
   ])()
 }

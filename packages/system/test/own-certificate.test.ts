@@ -117,6 +117,26 @@ it('a worker that is replaced, and a hub that starts while certs is down, show t
   })
 })
 
+it('a hub whose delivered certificate has ended goes back to its files by itself, and from there to the next delivery', {
+  timeout: testMs,
+}, async () => {
+  await onFreePorts(1, async ([port]) => {
+    await using hub = await ownReader(port!, join(house.folder, 'own-3'), await ownConnection())
+    await using certs = await certifier(port!)
+    const [ofFiles] = await shown(port!)
+    await eventually(async () => expect(await certs.readers('hub')).toHaveLength(1))
+    const seconds = 15
+    const brief = await issueLeaf(authority, { names, now: Date.now(), days: seconds / 86_400 })
+    const fingerprint = await certs.deliver('hub', brief)
+    await eventually(async () => expect(await shown(port!)).toEqual([fingerprint]))
+    await hub.says('back to that of the files')
+    await eventually(async () => expect(await shown(port!)).toEqual([ofFiles]))
+    await using _client = await connect(await house.credential(`wss://localhost:${port}`, 'bot/fresh', []))
+    const next = await certs.deliver('hub', await issue())
+    await eventually(async () => expect(await shown(port!)).toEqual([next]))
+  })
+})
+
 /** The processes that a process has started. */
 async function workersOf(pid: number): Promise<number[]> {
   const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')

@@ -1,6 +1,6 @@
+import type { Answer } from '@damon/client/answer'
 import { connect } from '@damon/client/connect'
 import type { Hub, HubOptions } from '@damon/client/hub'
-import type { Answer } from '@damon/client/request'
 import type { RecordChange, Watch } from '@damon/client/watch'
 import { eventually } from '@damon/testkit/eventually'
 import { type StallingProxy, startProxy } from '@damon/testkit/stalling-proxy'
@@ -278,6 +278,36 @@ export function waysContract(openPlace: () => Promise<Place>): void {
       expect(byClient(answers)).toMatchObject({ [victim.subject]: { verdict: 'disconnected' } })
       await eventually(() => expect(victim.state).toBe('connected'))
       await eventually(async () => expect((await processes(asker)).size).toBe(2 * place.urls.length))
+    })
+
+    it('that is cancelled, or has answers enough, tells those who still work on it, on whatever worker', async () => {
+      const [asker, near] = (await apart(2)) as [Hub, Hub]
+      const far = await client()
+      const group = `g${++count}`
+      const reasons: unknown[] = []
+      const working = Promise.withResolvers<void>()
+      let busy = 0
+      for (const hub of [near, far]) {
+        await hub.join(group)
+        hub.handle('slow', async (_, { signal }) => {
+          signal.addEventListener('abort', () => reasons.push(signal.reason.code))
+          if (++busy === 2) working.resolve()
+          await ends.promise
+        })
+      }
+      const cancelled = asker.group(group).request('slow', null, { deadline: 240_000 })
+      await working.promise
+      cancelled.cancel()
+      expect((await cancelled).map(({ verdict }) => verdict)).toEqual(['not_needed', 'not_needed'])
+      await eventually(() => expect(reasons).toEqual(['cancelled', 'cancelled']))
+      near.handle('half', () => 'enough')
+      far.handle('half', (_, { signal }) => {
+        signal.addEventListener('abort', () => reasons.push(signal.reason.code))
+        return ends.promise
+      })
+      const half = await asker.group(group).request('half', null, { deadline: 240_000, quorum: 1 })
+      expect(half.map(({ verdict }) => verdict).sort()).toEqual(['answered', 'not_needed'])
+      await eventually(() => expect(reasons).toHaveLength(3))
     })
 
     it('may be for one member only', async () => {

@@ -10,6 +10,7 @@ const tools = {
   'pebble-challtestsrv': 'pebble',
   nginx: 'nginx-light',
   wrk: 'wrk',
+  chromium: 'chromium',
 } as const
 
 const installMs = 10 * 60_000
@@ -68,7 +69,8 @@ function whatToInstall(missing: readonly string[], packages: readonly string[]):
     `The tests need ${missing.join(', ')} on the PATH.`,
     `On Debian or Ubuntu: sudo apt-get install ${packages.join(' ')}`,
     'Elsewhere: Redis 7 from https://redis.io, Pebble and pebble-challtestsrv from https://github.com/letsencrypt/pebble,',
-    'nginx 1.22 or newer from https://nginx.org, wrk from https://github.com/wg/wrk',
+    'nginx 1.22 or newer from https://nginx.org, wrk from https://github.com/wg/wrk,',
+    'Chromium from https://www.chromium.org',
   ].join('\n')
 }
 

@@ -36,6 +36,8 @@ export interface ScriptedConnection {
   send(frame: HubFrame): void
   /** Welcomes, with what is not as usual. */
   welcome(unusual?: Partial<Welcome>): void
+  /** Welcomes whom the hello asked to resume, behind the last number it gave, with what is not as usual. */
+  resume(unusual?: Partial<Welcome>): void
   /** Sends a message that is no frame. */
   sendRaw(data: Uint8Array | string): void
   /** Hangs up. */
@@ -148,9 +150,16 @@ function accept(ws: WebSocket, heartbeatMs: number) {
         heartbeatMs,
         frameBytes: limits.frameBytes,
         done: 0,
+        ack: { origin: 1, seq: 0 },
         positions: [],
         ...unusual,
       })
+    },
+    resume(unusual) {
+      const hello = frames.find((frame) => frame.type === 'hello')
+      if (!hello?.resume) throw new Error('The hello did not ask to resume.')
+      const { session, ticket, sent, positions } = hello.resume
+      connection.welcome({ resumed: true, session, ticket, done: sent, positions, ...unusual })
     },
     sendRaw: (data) => ws.send(data),
     close: (code, reason = '') => ws.close(code, reason),

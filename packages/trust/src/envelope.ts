@@ -135,8 +135,16 @@ export async function openCertificate(
   return { ...pair, fingerprint: envelope.fingerprint, version: envelope.version }
 }
 
+/** The chain that was read last: certs seals the same one for each of its readers. */
+let lastRead: { chain: string; fingerprint: string } | undefined
+
 /** SHA-256 of the DER of a chain's first certificate, hex. Throws `bad_envelope` when there is none. */
 export async function leafFingerprint(chain: string): Promise<string> {
+  if (chain !== lastRead?.chain) lastRead = { chain, fingerprint: await readFingerprint(chain) }
+  return lastRead.fingerprint
+}
+
+async function readFingerprint(chain: string): Promise<string> {
   const [, body] = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/.exec(chain) ?? []
   let der: Uint8Array<ArrayBuffer>
   try {

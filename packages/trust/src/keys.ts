@@ -55,7 +55,7 @@ export function importPrivate(jwk: PrivateJwk): Promise<CryptoKey> {
   const known = privateKeys.get(jwk)
   if (known) return known
   const { kty, crv, x, d } = jwk
-  const key = importJWK({ kty, crv, x, d }, 'EdDSA') as Promise<CryptoKey>
+  const key = crypto.subtle.importKey('jwk', { kty, crv, x, d }, 'Ed25519', false, ['sign'])
   privateKeys.set(jwk, key)
   return key
 }

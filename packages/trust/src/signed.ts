@@ -1,5 +1,5 @@
 import { type DamonError, damonError, type ErrorCode } from '@damon/protocol/errors'
-import { base64url, CompactSign, compactVerify } from 'jose'
+import { base64url, compactVerify } from 'jose'
 import * as z from 'zod/mini'
 import { importPrivate, importPublic, type PrivateJwk, type PublicJwk } from './keys.ts'
 
@@ -41,10 +41,12 @@ export async function sign<S extends z.ZodMiniType>(
 ): Promise<string> {
   const protectedHeader = { alg: 'EdDSA', typ: kind.typ, ...(kid === undefined ? {} : { kid }) }
   parse(kind, header, protectedHeader)
-  const text = JSON.stringify(parse(kind, kind.payload, payload))
-  const jws = await new CompactSign(new TextEncoder().encode(text))
-    .setProtectedHeader(protectedHeader)
-    .sign(await importPrivate(key))
+  // WebCrypto is all that signing needs; jose's way to it would be a fifth of what a browser loads.
+  const input = [protectedHeader, parse(kind, kind.payload, payload)]
+    .map((part) => base64url.encode(JSON.stringify(part)))
+    .join('.')
+  const signature = await crypto.subtle.sign('Ed25519', await importPrivate(key), new TextEncoder().encode(input))
+  const jws = `${input}.${base64url.encode(new Uint8Array(signature))}`
   if (jws.length > kind.maxBytes) throw refusal(kind, `Signed, it has ${jws.length} of at most ${kind.maxBytes} bytes.`)
   return jws
 }

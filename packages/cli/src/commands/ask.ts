@@ -1,4 +1,4 @@
-import type { Answer } from '@damon/client/request'
+import type { Answer } from '@damon/client/answer'
 import { damonError } from '@damon/protocol/errors'
 import type { Command } from 'commander'
 import * as parse from '../arguments.ts'

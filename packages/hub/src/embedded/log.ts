@@ -1,4 +1,4 @@
-import type { Range } from '../bus.ts'
+import { everyChannel, type Range } from '../bus.ts'
 import type { SealedBatch } from './wire.ts'
 
 interface Entry {
@@ -77,7 +77,9 @@ export class OriginLog {
   }
 
   /** The batches of a range, oldest first, and the part of it that was trimmed. */
-  read({ origin, to, from, until }: Range): { batches: Found[]; missing: Range | undefined } {
+  read(range: Range): { batches: Found[]; missing: Range | undefined } {
+    if (range.to === everyChannel) return this.#readAll(range)
+    const { origin, to, from, until } = range
     const batches: Found[] = []
     let oldest: Entry | undefined
     for (let entry = this.#latest.get(to); entry && entry.last >= from; entry = entry.before) {
@@ -89,6 +91,20 @@ export class OriginLog {
     const end = Math.min(until, oldest ? oldest.prev : this.head(to))
     const missing = this.#trimmed >= from && end >= from ? { origin, to, from, until: end } : undefined
     return { batches, missing }
+  }
+
+  #readAll({ origin, to, from, until }: Range): { batches: Found[]; missing: Range | undefined } {
+    const batches: Found[] = []
+    let below: number | undefined
+    for (let i = this.#entries.length - 1; i >= this.#start; i--) {
+      const entry = this.#entries[i] as Entry
+      // The numbers of one append's batches may be mixed, those of the appends before it are lower.
+      if (below !== undefined && entry.stamp < below) break
+      if (entry.last < from) below ??= entry.stamp
+      else if (entry.first <= until) batches.push({ batch: entry.batch, stamp: entry.stamp })
+    }
+    const missing = this.#trimmed >= from ? { origin, to, from, until: Math.min(until, this.#trimmed) } : undefined
+    return { batches: batches.reverse(), missing }
   }
 
   trim(now: number): void {

@@ -29,6 +29,8 @@ interface OpenSession {
   ends: number
   /** Its frames up to this number are settled. */
   done: number
+  /** The stamp when it was lost, while it is. */
+  lost: number | undefined
   /** Few; a list costs a tenth of a set. */
   channels: string[]
   leases: string[]
@@ -217,6 +219,10 @@ export class EmbeddedState {
     return { batches: batches.map(({ batch, stamp }) => ({ batch, stamp })), missing, rest: [...rest.values()] }
   }
 
+  heads(channels: string[]): Position[] {
+    return this.#joined(channels).heads
+  }
+
   subscribe(origin: number, channel: string): void {
     this.#workers.get(origin)?.channels.add(channel)
     const workers = this.#subscribers.get(channel)
@@ -231,7 +237,7 @@ export class EmbeddedState {
 
   openSession(origin: number, { session, subject, ticket, channels }: SessionEntry): Joined {
     const open = { origin, subject, ticket, stage: 'live', ends: Number.POSITIVE_INFINITY, done: 0 } as const
-    this.#sessions.set(session, { ...open, channels: [], leases: [] })
+    this.#sessions.set(session, { ...open, lost: undefined, channels: [], leases: [] })
     for (const channel of channels) this.#enter(session, channel)
     return this.#joined([...channels, `session/${session}`])
   }
@@ -271,7 +277,7 @@ export class EmbeddedState {
     const entry = this.#sessions.get(session)
     if (entry?.ticket === undefined || entry.ticket !== ticket || entry.subject !== subject)
       return { refused: 'unknown_session' }
-    const owner = entry.origin
+    const { origin: owner, lost } = entry
     if (entry.stage === 'live') {
       this.#options.audience.release(owner, session)
       return { refused: 'busy', owner }
@@ -279,6 +285,7 @@ export class EmbeddedState {
     entry.origin = origin
     entry.stage = 'live'
     entry.ends = Number.POSITIVE_INFINITY
+    entry.lost = undefined
     for (const channel of entry.channels) if (!channels.includes(channel)) this.#forget(this.#members, channel, session)
     entry.channels = []
     for (const channel of channels) this.#enter(session, channel)
@@ -289,7 +296,7 @@ export class EmbeddedState {
       record.ends = Number.POSITIVE_INFINITY
       this.#tell({ change: 'put', record: plain(record) })
     }
-    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner }
+    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner, lost }
   }
 
   pick(channel: string): Member | undefined {
@@ -349,6 +356,10 @@ export class EmbeddedState {
     return { revision: this.#remove(record, drop.reason), generation }
   }
 
+  revision(): number {
+    return this.#revision
+  }
+
   snapshot(): { revision: number; records: StoredRecord[] } {
     return { revision: this.#revision, records: [...this.#records.values()].map(plain) }
   }
@@ -396,6 +407,7 @@ export class EmbeddedState {
       const entry = this.#sessions.get(session)
       if (!entry) continue
       this.#stage(entry, 'lost')
+      entry.lost = this.#stamp
       if (entry.ticket === undefined) over.push(session)
       for (const channel of entry.channels) this.#forget(this.#members, channel, session)
       for (const record of this.#leasesOf(session)) {

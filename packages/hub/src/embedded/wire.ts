@@ -1,5 +1,6 @@
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { deserialize, serialize } from 'node:v8'
+import type { Position } from '@damon/protocol/frames'
 import { batchHead } from '../batch.ts'
 import type { Batch, Member, Range } from '../bus.ts'
 import type { Joined, Put, RecordChange, SessionEntry, StoredRecord, Taken, Written } from '../store.ts'
@@ -14,6 +15,7 @@ export interface Calls {
     /** `bytes` as `encodeBatch` made them; `rest` is to be read by another call. */
     result: { batches: { batch: SealedBatch; stamp: number }[]; missing: Range[]; rest: Range[] }
   }
+  heads: { args: [channels: string[]]; result: Position[] }
   openSession: { args: [entry: SessionEntry]; result: Joined }
   join: { args: [session: string, channel: string]; result: Joined }
   leave: { args: [session: string, channel: string]; result: undefined }
@@ -29,6 +31,7 @@ export interface Calls {
     args: [drop: { owner: string; subject: string; key: string; reason: string; expect?: number | undefined }]
     result: Written
   }
+  revision: { args: []; result: number }
   snapshot: { args: []; result: { revision: number; records: StoredRecord[] } }
   renew: { args: []; result: boolean }
   sweep: { args: []; result: undefined }
@@ -70,7 +73,7 @@ export interface Inbox<T> {
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
 
-function write(socket: Socket, kind: number, parts: Buffer[]): void {
+function write(socket: Duplex, kind: number, parts: Buffer[]): void {
   const head = Buffer.allocUnsafe(5)
   head.writeUInt32BE(parts.reduce((sum, part) => sum + part.length, 1))
   head[4] = kind
@@ -86,12 +89,12 @@ function write(socket: Socket, kind: number, parts: Buffer[]): void {
 }
 
 /** Sends a value. */
-export function send(socket: Socket, message: PrimaryMessage | WorkerMessage): void {
+export function send(socket: Duplex, message: PrimaryMessage | WorkerMessage): void {
   write(socket, kinds.value, [serialize(message)])
 }
 
 /** Sends what a worker appends. */
-export function sendAppend(socket: Socket, id: number, batches: Batch[], freeze: string[]): void {
+export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze: string[]): void {
   const head = Buffer.allocUnsafe(8)
   head.writeUInt32BE(id)
   head.writeUInt16BE(batches.length, 4)
@@ -111,7 +114,7 @@ export function sendAppend(socket: Socket, id: number, batches: Batch[], freeze:
 }
 
 /** Sends a batch to a worker that subscribed its channel. */
-export function sendBatch(socket: Socket, batch: SealedBatch, stamp: number): void {
+export function sendBatch(socket: Duplex, batch: SealedBatch, stamp: number): void {
   const head = Buffer.allocUnsafe(7 + batch.channel.length)
   head.writeUIntBE(stamp, 0, 6)
   head[6] = batch.channel.length
@@ -120,7 +123,7 @@ export function sendBatch(socket: Socket, batch: SealedBatch, stamp: number): vo
 }
 
 /** Takes messages off a socket. */
-export function receive<T>(socket: Socket, inbox: Inbox<T>): void {
+export function receive<T>(socket: Duplex, inbox: Inbox<T>): void {
   let rest: Buffer[] = []
   let have = 0
   let want = 4

@@ -1,9 +1,8 @@
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { damonError } from '@damon/protocol/errors'
 import type { ClientPartFrame, ReplyFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Context } from '../context.ts'
+import { EncodedFrame } from '../message.ts'
 import type { Session } from '../session.ts'
-import { frameInPlace, headroom } from '../ws-frame.ts'
 
 /** What a receiver says: a piece of its answer, or its final word. */
 export type Word = { type: 'part' } | ({ type: 'verdict' } & Pick<VerdictFrame, 'verdict' | 'code'>)
@@ -22,13 +21,16 @@ export function publishAnswer(
   word: Word,
   context: Context,
 ): void {
-  const { again, bytes, request, payload } = frame
-  const same = { again, bytes, late: false, request, session: session.id, from: session.subject, payload }
+  const { again, bytes, number, request, payload } = frame
+  const same = { again, bytes, late: false, number, request, session: session.id, from: session.subject, payload }
+  const channel = `session/${frame.session}`
   context.publisher.publish({
-    channel: `session/${frame.session}`,
+    channel,
     kind: 'answer',
-    encode: (origin, seq) => frameInPlace(encodeHubFrame({ ...same, ...word, origin, seq }, headroom), 2),
-    sender: session.id,
-    receipt: { to: session, number: frame.number },
+    frame: new EncodedFrame({ ...same, ...word, origin: 0, seq: 0 }),
+    order: session.order,
+    sender: session,
+    number: frame.number,
   })
+  context.restraint.sent(channel, session.intake)
 }

@@ -43,6 +43,7 @@ export async function hello(session: Session, frame: FrameOf<'hello'>, context: 
     heartbeatMs: context.settings.heartbeatMs,
     frameBytes: context.settings.frameBytes,
     done: 0,
+    ack: { origin: context.publisher.origin, seq: 0 },
     positions: [],
   })
 }

@@ -1,10 +1,9 @@
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { damonError } from '@damon/protocol/errors'
 import type { MessageFrame, RequestFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from '../context.ts'
+import { EncodedFrame } from '../message.ts'
 import type { Session } from '../session.ts'
-import { frameInPlace, headroom } from '../ws-frame.ts'
 import { checkDestination, pickMember } from './destination.ts'
 
 /**
@@ -23,12 +22,19 @@ export async function request(session: Session, frame: RequestFrame, context: Co
   if (session.isClosed) return
   const channel = picked ? `session/${picked.session}` : frame.to
 
-  context.requests.begin(session, frame.number, deadline, frame.quorum)
+  context.requests.begin(session, frame.number, deadline, frame.quorum, channel)
   try {
-    const encode = (origin: number, seq: number) =>
-      frameInPlace(encodeHubFrame(messageOf(session, frame, deadline, origin, seq), headroom), 2)
-    const receipt = { to: session, number: frame.number }
-    context.publisher.publish({ channel, kind: 'request', encode, sender: session.id, receipt })
+    const { number } = frame
+    const encoded = new EncodedFrame(messageOf(session, frame, deadline))
+    context.publisher.publish({
+      channel,
+      kind: 'request',
+      frame: encoded,
+      order: session.order,
+      sender: session,
+      number,
+    })
+    context.restraint.sent(channel, session.intake)
   } catch (error) {
     context.requests.abandon(session.id, frame.number)
     throw error
@@ -39,7 +45,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
   else context.requests.abandon(session.id, frame.number)
 }
 
-function messageOf(session: Session, frame: RequestFrame, deadline: number, origin: number, seq: number): MessageFrame {
+function messageOf(session: Session, frame: RequestFrame, deadline: number): MessageFrame {
   return {
     type: 'message',
     again: frame.again,
@@ -48,8 +54,8 @@ function messageOf(session: Session, frame: RequestFrame, deadline: number, orig
     late: false,
     request: true,
     deadline,
-    origin,
-    seq,
+    origin: 0,
+    seq: 0,
     number: frame.number,
     session: session.id,
     from: session.subject,

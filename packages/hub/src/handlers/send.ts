@@ -1,40 +1,35 @@
 import type { SendFrame } from '@damon/protocol/frames'
 import type { Context } from '../context.ts'
-import { MessageMaker } from '../message.ts'
+import type { Publication } from '../publisher.ts'
 import type { Session } from '../session.ts'
 import { checkDestination, pickMember } from './destination.ts'
-
-/** Makers that one session keeps; addresses and events come from the wire. */
-const rememberedMakers = 256
 
 /** A message: to this worker's members and to the bus with this tick, acknowledged when the log has it. */
 export function send(session: Session, frame: SendFrame, context: Context): Promise<void> | undefined {
   session.count(frame.number)
   checkDestination(session, 'send', frame)
   if (frame.any)
-    return pickMember(context, frame.to).then((member) => publish(session, frame, context, `session/${member.session}`))
-  publish(session, frame, context, frame.to)
+    return pickMember(context, frame.to).then(({ session: member }) =>
+      publish(session, session.routes.publicationTo(frame, member), context),
+    )
+  publish(session, session.routes.publication(frame), context)
   return undefined
 }
 
-function publish(session: Session, frame: SendFrame, context: Context, channel: string): void {
-  const maker = makerOf(session, frame.to, frame.event)
-  context.publisher.publish({
-    channel,
-    kind: 'message',
-    encode: (origin, seq) => maker.make(frame, origin, seq),
-    sender: session.id,
-    receipt: { to: session, number: frame.number },
-  })
+/** The same for a frame as it came, if its session has sent to this address with this event before; false: it has not. */
+export function sendAgain(session: Session, frame: Buffer, context: Context): boolean {
+  const publication = session.routes.publicationOf(frame)
+  if (!publication) return false
+  try {
+    session.count(publication.number)
+    publish(session, publication, context)
+  } catch (error) {
+    session.refuse(publication.number, error)
+  }
+  return true
 }
 
-function makerOf(session: Session, to: string, event: string): MessageMaker {
-  const name = `${to} ${event}`
-  let maker = session.makers.get(name)
-  if (!maker) {
-    if (session.makers.size >= rememberedMakers) session.makers.clear()
-    maker = new MessageMaker({ session: session.id, from: session.subject, to, event })
-    session.makers.set(name, maker)
-  }
-  return maker
+function publish(session: Session, publication: Publication, context: Context): void {
+  context.publisher.publish(publication)
+  context.restraint.sent(publication.channel, session.intake)
 }

@@ -1,7 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 
-const scripts = ['admit', 'append', 'renew', 'open-session', 'join', 'end', 'write'] as const
+const scripts = [
+  'admit',
+  'append',
+  'end',
+  'forget',
+  'heads',
+  'join',
+  'open-session',
+  'renew',
+  'take-over',
+  'write',
+] as const
 
 /** A Lua file of this folder. */
 export type ScriptName = (typeof scripts)[number]
@@ -14,6 +25,10 @@ const silentMs = 5_000
 
 /** What may wait in the socket while Redis takes nothing, bytes. */
 const lineBytes = 64 * 1024 * 1024
+
+function textOf(name: ScriptName | 'prelude'): string {
+  return readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8')
+}
 
 type Script = (keyCount: number, ...args: (string | number | Buffer)[]) => Promise<unknown>
 
@@ -45,8 +60,8 @@ export class ScriptedRedis {
 
   constructor(url: string, name: string) {
     this.redis = connectTo(url, name)
-    for (const name of scripts)
-      this.redis.defineCommand(name, { lua: readFileSync(new URL(`./${name}.lua`, import.meta.url), 'utf8') })
+    const prelude = `local publish = 'PUBLISH'\n${textOf('prelude')}`
+    for (const name of scripts) this.redis.defineCommand(name, { lua: `${prelude}\n${textOf(name)}` })
   }
 
   async run(name: ScriptName, keys: string[], args: (string | number | Buffer)[]): Promise<unknown> {

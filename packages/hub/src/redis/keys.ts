@@ -2,12 +2,21 @@
 export class RedisKeys {
   readonly prefix: string
 
+  /** A prefix without a hash tag becomes one: all keys are in one slot of a cluster, where scripts can reach them. */
   constructor(prefix: string) {
-    this.prefix = prefix
+    this.prefix = /\{.+\}/.test(prefix) ? prefix : `{${prefix}}`
   }
   /** Zset: worker's number, end of its lease in ms of the server's clock. */
   get origins() {
     return `${this.prefix}origins`
+  }
+  /** Zset: numbers of all workers that have a log, and when that may go; never while they live. */
+  get logs() {
+    return `${this.prefix}logs`
+  }
+  /** Zset: session without a line, when its next stage comes. */
+  get away() {
+    return `${this.prefix}away`
   }
   /** Counter of workers. */
   get origin() {
@@ -20,6 +29,10 @@ export class RedisKeys {
   /** Counter of appends of all workers: the stamp. */
   get n() {
     return `${this.prefix}n`
+  }
+  /** Counter of questions for heads. */
+  get echoes() {
+    return `${this.prefix}echoes`
   }
   /** Counter of changes to records. */
   get revision() {
@@ -41,11 +54,14 @@ export class RedisKeys {
   get swept() {
     return `${this.prefix}swept`
   }
-  /** Stream: a worker's log, one entry per tick, id = its last number. */
+  /** Stream: a worker's log, one entry per append, id = its highest number. */
   log(origin: number) {
     return `${this.prefix}log:${origin}`
   }
-  /** Hash: channel, the worker's last number on it. */
+  /**
+   * Hash: channel, the worker's last number on it; `floor`, the highest number of a channel that was forgotten; `trimmed`,
+   * the number up to which the log was cut.
+   */
   heads(origin: number) {
     return `${this.prefix}heads:${origin}`
   }
@@ -53,7 +69,7 @@ export class RedisKeys {
   sessions(origin: number) {
     return `${this.prefix}sessions:${origin}`
   }
-  /** Hash: origin, subject. */
+  /** Hash: origin, subject, ticket, stage, done, gen (how often it was taken over). */
   session(id: string) {
     return `${this.prefix}sess:${id}`
   }
@@ -76,6 +92,18 @@ export class RedisKeys {
   /** Pub/sub: sessions that ended. */
   get gone() {
     return `${this.prefix}gone`
+  }
+  /** Pub/sub: sessions that are over. */
+  get over() {
+    return `${this.prefix}over`
+  }
+  /** Pub/sub: where workers stand on the channels that they used of late. */
+  get tails() {
+    return `${this.prefix}tails`
+  }
+  /** Pub/sub: words to one worker. */
+  worker(origin: number) {
+    return `${this.prefix}worker:${origin}`
   }
   /** Pub/sub: numbers of workers that ended. */
   get ended() {

@@ -8,10 +8,6 @@ local text = redis.call('HGET', KEYS[2], key)
 local old = text and cjson.decode(text)
 local live = old and old.leased and old.state == 'live'
 
-local function tell(change, value)
-  redis.call('PUBLISH', prefix .. 'change', cjson.encode(change) .. '\n' .. (value or ''))
-end
-
 if what ~= 'put' and not old then return { 'not_found' } end
 if what == 'patch' then
   if not live or old.owner ~= owner then return { 'not_owner' } end
@@ -19,18 +15,14 @@ else
   if ARGV[6] ~= '' and tonumber(ARGV[6]) ~= (old and old.revision or 0) then return { 'conflict' } end
   if old and ARGV[7] ~= '' and old.generation > tonumber(ARGV[7]) then return { 'conflict' } end
   if live and old.owner ~= owner and old.subject ~= subject then return { 'not_owner' } end
-  if what == 'put' and leased and redis.call('EXISTS', KEYS[5]) == 0 then return { 'disconnected' } end
+  if what == 'put' and leased then
+    local stage = redis.call('HGET', KEYS[5], 'stage')
+    if not stage or stage == 'lost' then return { 'disconnected' } end
+  end
 end
 
+if what == 'drop' then return { 'ok', remove(prefix, key, old, ARGV[8]), old.generation } end
 local revision = redis.call('INCR', KEYS[1])
-if what == 'drop' then
-  redis.call('HDEL', KEYS[2], key)
-  redis.call('HDEL', KEYS[3], key)
-  redis.call('ZREM', KEYS[4], key)
-  if old.owner ~= '' then redis.call('SREM', prefix .. 'leases:' .. old.owner, key) end
-  tell({ change = 'drop', key = key, revision = revision, reason = ARGV[8] })
-  return { 'ok', revision, old.generation }
-end
 
 local record
 if what == 'patch' then
@@ -52,5 +44,5 @@ else
 end
 redis.call('HSET', KEYS[2], key, cjson.encode(record))
 redis.call('HSET', KEYS[3], key, ARGV[9])
-tell({ change = 'put', key = key, revision = revision, generation = record.generation, leased = record.leased }, ARGV[9])
+tell(prefix, { change = 'put', key = key, revision = revision, generation = record.generation, leased = record.leased }, ARGV[9])
 return { 'ok', revision, record.generation }
