@@ -297,6 +297,8 @@ async function connectMember(name: string, groups: readonly string[], credential
     },
   })
   hub.on('gap', ({ to, from, until }) => {
+    // Without numbers it says in other words that the session does not go on.
+    if (from === undefined || until === undefined) return
     const destination = to.startsWith('session/') ? ownInbox : to
     ledger.gaps.push({ destination, count: until - from + 1, at: performance.now() })
   })
