@@ -5,10 +5,13 @@ import type { Restrained } from './restraint.ts'
 import type { Tick } from './tick.ts'
 
 /** Why a session is not read now. */
-const reasons = { inbox: 1, turn: 2, rate: 4, restraint: 8 } as const
+const reasons = { inbox: 1, turn: 2, rate: 4, restraint: 8, bus: 16 } as const
 
 /** In place of reasons, when it is over: nothing can be added to it or taken from it. */
 const closed = -1
+
+/** How often it is looked after whoever has much to make good, ms. */
+const lookMs = 1_000
 
 /** Lets every session take its turn: who has brought enough in one turn of the event loop is read again in the next. */
 export class Turns {
@@ -118,6 +121,15 @@ export class Intake implements Source, Restrained {
     this.#go(reasons.restraint)
   }
 
+  /** The bus does not take what it brings as fast as it brings it. */
+  brake(): void {
+    this.#stop(reasons.bus)
+  }
+
+  releaseBrake(): void {
+    this.#go(reasons.bus)
+  }
+
   /** Nothing pauses or resumes the source any more. */
   close(): void {
     clearTimeout(this.#timer)
@@ -131,7 +143,7 @@ export class Intake implements Source, Restrained {
     // What was said may have ended it.
     if (this.#reasons === closed) return
     if (debtMs === 0) this.#go(reasons.rate)
-    else this.#timer = setTimeout(() => this.#payOff(), Math.ceil(debtMs))
+    else this.#timer = setTimeout(() => this.#payOff(), Math.min(Math.ceil(debtMs), lookMs))
   }
 
   #complain(overMs: number, debtMs: number): void {

@@ -18,6 +18,8 @@ export interface Metrics {
   holes: Counter<'result'>
   garbled: Counter
   dropped: Counter
+  memoryTight: Gauge
+  turnedAway: Counter<'reason'>
   slowSessions: Gauge
   slowTotal: Counter
   openRequests: Gauge
@@ -99,6 +101,17 @@ export function createMetrics(registry: Registry): Metrics {
     dropped: new Counter({
       name: 'damon_hub_dropped_total',
       help: 'Messages dropped because a session did not take them',
+      registers,
+    }),
+    memoryTight: new Gauge({
+      name: 'damon_hub_memory_tight',
+      help: 'Workers that have no memory for more sessions',
+      registers,
+    }),
+    turnedAway: new Counter({
+      name: 'damon_hub_turned_away_total',
+      help: 'Connections that were refused before they were sessions: too many of their address, or no memory',
+      labelNames: ['reason'],
       registers,
     }),
     slowSessions: new Gauge({

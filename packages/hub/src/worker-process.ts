@@ -48,6 +48,7 @@ export async function runWorkerProcess(): Promise<void> {
     if (order.kind === 'accept') worker?.accept(order.accepts)
     if (order.kind === 'part') worker?.part(order)
     if (order.kind === 'trust') await worker?.trust(order.list)
+    // Others speak on this line too: whoever asks for the metrics.
     if (order.kind !== 'stop') return
     if (!worker) return end(0, 'stopped before it served')
     await worker.stop(order)

@@ -5,6 +5,7 @@ import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Registry } from 'prom-client'
+import { Addresses } from './addresses.ts'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
@@ -14,13 +15,16 @@ import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
+import { EventLoop } from './event-loop.ts'
 import { askToLeave } from './goaway.ts'
 import { Identity } from './identity.ts'
 import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
+import { fairMemory, Memory, memoryUse } from './memory.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
+import { Proxies } from './proxies.ts'
 import { Publisher } from './publisher.ts'
 import { Rates } from './rates.ts'
 import { Acks } from './receipts.ts'
@@ -31,6 +35,7 @@ import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
+import { turnAway } from './turn-away.ts'
 import { Watches } from './watches.ts'
 
 /** A running worker, as its process sees it. */
@@ -60,6 +65,9 @@ const leaveSlackMs = 500
 
 /** How long accepted frames may take into the log when the worker stops, ms. */
 const lastAppendMs = 1_000
+
+/** Looks at its memory so often, ms. */
+const memoryMs = 1_000
 
 /** Looks at each session's life this many times a heartbeat. */
 const checksPerHeartbeat = 16
@@ -185,27 +193,52 @@ export async function startWorker(options: {
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
     departures.add(session.id, session.departure)
   }
-  const { tls, plain } = createListeners({
+  const memory = new Memory(config.HUB_WORKER_MEMORY ?? fairMemory(config.HUB_WORKERS))
+  const lookAtMemory = () => {
+    const use = memoryUse()
+    if (memory.look(use)) {
+      metrics.memoryTight.set(memory.tight ? 1 : 0)
+      log.warn({ ...use }, memory.tight ? 'no memory for more sessions' : 'there is memory for sessions again')
+    }
+    if (!memory.tight) return
+    // Those who hold most of it are those who do not take what they are sent.
+    for (const session of [...sessions]) if (session.isSlow) session.close('slow_consumer')
+  }
+  lookAtMemory()
+  const { tls, plain, unix } = createListeners({
     cert: config.HUB_TLS_CERT,
     key: config.HUB_TLS_KEY.reveal(),
     frameBytes: config.HUB_FRAME_BYTES,
     origins: config.HUB_ORIGINS,
+    proxies: new Proxies(config.HUB_PROXIES),
+    addresses: new Addresses({ perSecond: config.HUB_DIALS_PER_SECOND, burst: config.HUB_DIAL_BURST }),
+    refused: () => metrics.turnedAway.inc({ reason: 'address' }),
     connect: (connection) => {
+      if (memory.tight) {
+        metrics.turnedAway.inc({ reason: 'memory' })
+        turnAway(connection)
+        return
+      }
       sessions.add(
         new Session({ ...connection, context, dispatch: (session, frame) => dispatch(session, frame, context), ended }),
       )
       metrics.sessions.set(sessions.size)
     },
   })
-  const doors = [{ server: tls as Server, port: config.HUB_PORT, host: config.HUB_HOST }]
-  if (config.HUB_PLAIN_PORT !== undefined) doors.push({ server: plain, port: config.HUB_PLAIN_PORT, host: '127.0.0.1' })
-  const [port = 0] = await Promise.all(doors.map(({ server, port, host }) => listen(server, port, host)))
+  const loop = new EventLoop()
+  loop.register(registry, `w${bus.origin}`)
+  const doors: Door[] = [{ server: tls, at: { port: config.HUB_PORT, host: config.HUB_HOST } }]
+  if (config.HUB_PLAIN_PORT !== undefined)
+    doors.push({ server: plain, at: { port: config.HUB_PLAIN_PORT, host: '127.0.0.1' } })
+  if (config.HUB_PLAIN_SOCKET !== undefined) doors.push({ server: unix, at: { path: config.HUB_PLAIN_SOCKET } })
+  const [port = 0] = await Promise.all(doors.map(({ server, at }) => listen(server, at)))
 
   const tickMs = config.HUB_HEARTBEAT_MS / checksPerHeartbeat
   const checks = setInterval(() => {
     const now = performance.now()
     for (const session of sessions) session.check(now, tickMs)
   }, tickMs)
+  const looks = setInterval(lookAtMemory, memoryMs)
   const compareRecords = setInterval(() => {
     store.revision().then(
       (revision) => replica.compare(revision),
@@ -234,10 +267,10 @@ export async function startWorker(options: {
       identity.answerTo(chain)
     },
     accept(accepts) {
-      for (const { server, port, host } of doors) {
+      for (const { server, at } of doors) {
         // Off the port altogether: the primary would offer every connection again and again to one that refuses it.
         if (!accepts) server.close()
-        else if (!server.listening) server.listen({ port, host })
+        else if (!server.listening) server.listen(at)
       }
     },
     part({ count, withinMs }) {
@@ -252,7 +285,7 @@ export async function startWorker(options: {
       }
     },
     async stop({ withinMs, hubs }) {
-      for (const server of [tls, plain]) server.close()
+      for (const { server } of doors) server.close()
       if (withinMs > 0) {
         const leaveBy = performance.now() + withinMs + leaveSlackMs
         if (askToLeave(sessions, { reason: 'restarting', withinMs, hubs }) > 0)
@@ -262,7 +295,8 @@ export async function startWorker(options: {
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
       for (const session of [...sessions]) session.close('restarting')
-      for (const timer of [checks, compareRecords, lookForGone]) clearInterval(timer)
+      for (const timer of [checks, looks, compareRecords, lookForGone]) clearInterval(timer)
+      loop.stop()
       lease.stop()
       replica.stop()
       departures.stop()
@@ -272,12 +306,20 @@ export async function startWorker(options: {
   }
 }
 
-async function listen(server: Server, port: number, host: string | undefined): Promise<number> {
+/** Where connections come in. */
+interface Door {
+  server: Server
+  at: { port?: number; host?: string | undefined; path?: string }
+}
+
+/** Returns the port, 0 for a Unix socket. */
+async function listen(server: Server, where: Door['at']): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ port, host }, resolve)
+    server.listen(where, resolve)
   })
-  return (server.address() as AddressInfo).port
+  const address = server.address() as AddressInfo | string
+  return typeof address === 'string' ? 0 : address.port
 }
 
 async function openBackbone(
