@@ -16,6 +16,14 @@ export interface Requester {
   settled(request: number, tally: Record<string, number>): void
 }
 
+/** How a request that may be done twice finds another receiver. */
+export interface Others {
+  /** Somebody else who may be asked; undefined: nobody is there. */
+  pick(): Promise<Member | undefined>
+  /** Asks them, who have this many ms. */
+  ask(member: Member, deadlineMs: number): void
+}
+
 interface Open {
   requester: Requester
   number: number
@@ -33,6 +41,11 @@ interface Open {
   early: { answers: WireFrame[]; gone: string[] }
   tally: Record<string, number>
   deadlineMs: number
+  /** Monotonic ms. */
+  endsAt: number
+  others: Others | undefined
+  /** Another receiver is being looked for. */
+  replacing: boolean
   timer: NodeJS.Timeout | undefined
 }
 
@@ -73,6 +86,9 @@ export class Requests {
       early: { answers: [], gone: [] },
       tally: {},
       deadlineMs,
+      endsAt: 0,
+      others: undefined,
+      replacing: false,
       timer: undefined,
     }
     const own = this.#open.get(requester.id) ?? new Map<number, Open>()
@@ -87,16 +103,15 @@ export class Requests {
     if (request) this.#close(request)
   }
 
-  /** The receivers are known: from now on the request can settle. */
-  freeze(session: string, number: number, members: Member[]): void {
+  /** The receivers are known: from now on the request can settle. `others` stand in for one that is gone. */
+  freeze(session: string, number: number, members: Member[], others?: Others): void {
     const request = this.#find(session, number)
     if (!request) return
     this.#unfrozen.delete(request)
     request.open = new Map(members.map((member) => [member.session, member]))
-    for (const { session } of members) {
-      const waiting = this.#waiting.get(session) ?? new Set()
-      this.#waiting.set(session, waiting.add(request))
-    }
+    request.others = others
+    request.endsAt = performance.now() + request.deadlineMs
+    for (const { session } of members) this.#await(request, session)
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
     const { answers, gone } = request.early
     for (const answer of answers) this.#take(request, answer)
@@ -169,7 +184,30 @@ export class Requests {
 
   #lose(request: Open, session: string): void {
     const member = request.open?.get(session)
-    if (member) this.#say(request, member, 'disconnected')
+    if (!member) return
+    if (request.replacing) return
+    if (request.others && !request.said.has(session)) void this.#replace(request, member, request.others)
+    else this.#say(request, member, 'disconnected')
+  }
+
+  /** Asks another in place of a member that is gone. The verdict is on whoever was asked last. */
+  async #replace(request: Open, gone: Member, others: Others): Promise<void> {
+    request.replacing = true
+    const next = await others.pick().catch(() => undefined)
+    request.replacing = false
+    const isOpen = request.open?.get(gone.session) === gone && !request.said.has(gone.session)
+    if (!isOpen || this.#find(request.requester.id, request.number) !== request) return
+    const leftMs = Math.floor(request.endsAt - performance.now())
+    if (!next || next.session === gone.session || leftMs <= 0) {
+      this.#say(request, gone, 'disconnected')
+      return
+    }
+    request.open?.delete(gone.session)
+    this.#unawait(request, gone.session)
+    request.open?.set(next.session, next)
+    this.#await(request, next.session)
+    request.channel = `session/${next.session}`
+    others.ask(next, leftMs)
   }
 
   #timeOut(request: Open): void {
@@ -232,6 +270,11 @@ export class Requests {
     own?.delete(request.number)
     if (own?.size === 0) this.#open.delete(request.requester.id)
     this.#count(-1)
+  }
+
+  #await(request: Open, session: string): void {
+    const waiting = this.#waiting.get(session) ?? new Set()
+    this.#waiting.set(session, waiting.add(request))
   }
 
   #unawait(request: Open, session: string): void {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Member } from '../src/bus.ts'
 import { createMetrics } from '../src/metrics.ts'
 import type { Publication } from '../src/publisher.ts'
-import { Requests } from '../src/requests.ts'
+import { type Others, Requests } from '../src/requests.ts'
 import { WireFrame } from '../src/wire-run.ts'
 import { verdictFrame, wire } from './frames.ts'
 
@@ -225,6 +225,78 @@ it('tells the receivers once when their answers are not needed any more, where t
   requests.freeze(asker, 1, receivers)
   vi.advanceTimersByTime(5_000)
   expect(told()).toEqual([])
+})
+
+describe('a request to one that may be done twice', () => {
+  const asked: string[] = []
+  function others(...members: (Member | undefined)[]): Others {
+    asked.length = 0
+    return {
+      pick: async () => members.shift(),
+      ask: ({ subject }, deadlineMs) => void asked.push(`${subject} ${deadlineMs}`),
+    }
+  }
+  const turn = () => vi.advanceTimersByTimeAsync(0)
+
+  it('goes to another while one is gone before it answered, and has the verdict of the last', async () => {
+    begin(0, 5_000)
+    requests.freeze(asker, 1, [b], others(c, d))
+    await vi.advanceTimersByTimeAsync(2_000)
+    requests.gone([b.session])
+    requests.gone([b.session])
+    await turn()
+    expect(asked).toEqual(['bot/c 3000'])
+    expect(requests.awaited()).toEqual([c.session])
+    requests.gone([c.session])
+    await turn()
+    reply(b)
+    reply(d)
+    flow()
+    expect(asked).toEqual(['bot/c 3000', 'bot/d 3000'])
+    expect(heard).toEqual(['bot/d answered', 'settled {"answered":1}'])
+  })
+
+  it('is disconnected when nobody else is there, also when that cannot be known', async () => {
+    begin()
+    requests.freeze(asker, 1, [b], others(undefined))
+    requests.gone([b.session])
+    await turn()
+    flow()
+    begin()
+    requests.freeze(asker, 1, [c], {
+      pick: () => Promise.reject(new Error('The store is away.')),
+      ask: () => undefined,
+    })
+    requests.gone([c.session])
+    await turn()
+    flow()
+    expect(heard).toEqual([
+      ...['bot/b disconnected', 'settled {"disconnected":1}'],
+      ...['bot/c disconnected', 'settled {"disconnected":1}'],
+    ])
+    expect(asked).toEqual([])
+  })
+
+  it('that was answered, cancelled or too late meanwhile goes to nobody else', async () => {
+    for (const meanwhile of [
+      () => reply(b),
+      () => requests.cancel(asker, 1),
+      () => vi.advanceTimersByTime(5_000),
+      () => requests.endSession(asker),
+    ]) {
+      begin(0, 5_000)
+      requests.freeze(asker, 1, [b], others(c))
+      requests.gone([b.session])
+      meanwhile()
+      await turn()
+      flow()
+      expect(asked).toEqual([])
+    }
+    expect(heard.filter((said) => !said.startsWith('settled'))).toEqual([
+      ...['bot/b answered', 'bot/b not_needed', 'bot/b timed_out'],
+    ])
+    expect(requests.size).toBe(0)
+  })
 })
 
 it('whatever happens in whatever order, there is one verdict per receiver, and then it settles', () => {

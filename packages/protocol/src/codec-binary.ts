@@ -28,7 +28,7 @@ import { checkControl, checkPayload, type Side } from './schema.ts'
 //   ack      with flag compact: number u32, origin u32, seq u48
 //   others   length u32 of a JSON object; the object, payload
 // Unused flags and the unused bytes of a part are written as 0 and not read.
-const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16, compact: 32 } as const
+const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16, compact: 32, idempotent: 64 } as const
 
 const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 31, ack: 16, control: 6 } as const
 
@@ -163,7 +163,8 @@ function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Arr
   const size = (request ? sizes.request : sizes.send) + frame.to.length + frame.event.length + frame.payload.length
   const out = new Writer(frame.type, size, headroom)
   out.u8(frameNumbers.client[frame.type])
-  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes }))
+  const idempotent = frame.type === 'request' && frame.idempotent === true
+  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes }) | (idempotent ? flag.idempotent : 0))
   out.u32('number', frame.number)
   if (request) {
     out.u32('deadline', frame.deadline)
@@ -319,7 +320,8 @@ export function decodeClientFrame(bytes: Uint8Array): ClientFrame {
     const to = input.ascii(toLength)
     const event = input.ascii(eventLength)
     const common = { number: sendNumber, again, any, bytes: binary, to, event, payload: input.rest() }
-    return wants ? { type: 'request', ...common, ...wants } : { type: 'send', ...common }
+    const idempotent = (bits & flag.idempotent) !== 0
+    return wants ? { type: 'request', ...common, ...wants, idempotent } : { type: 'send', ...common }
   }
   if (type === 'reply' || type === 'part') {
     const replyNumber = input.u32()

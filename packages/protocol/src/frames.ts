@@ -234,6 +234,8 @@ export interface SendFrame {
 /** A message whose answers the hub collects. `deadline` in ms; `quorum` 0 = all. */
 export interface RequestFrame extends Omit<SendFrame, 'type'> {
   type: 'request'
+  /** Doing it twice does no harm: with `any`, another member is asked when one is gone before it answered. */
+  idempotent?: boolean
   deadline: number
   quorum: number
 }

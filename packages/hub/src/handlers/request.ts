@@ -3,6 +3,8 @@ import type { MessageFrame, RequestFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from '../context.ts'
 import { EncodedFrame } from '../message.ts'
+import { SendOrder } from '../publisher.ts'
+import type { Others } from '../requests.ts'
 import type { Session } from '../session.ts'
 import { checkDestination, pickMember } from './destination.ts'
 
@@ -42,8 +44,24 @@ export async function request(session: Session, frame: RequestFrame, context: Co
   }
   // Where the append fails, the receipt of the frame tells its sender.
   const frozen = await context.publisher.freeze(channel).catch(() => undefined)
-  if (frozen) context.requests.freeze(session.id, frame.number, picked ? [picked] : frozen)
+  const others = picked && frame.idempotent ? othersOf(session, frame, context) : undefined
+  if (frozen) context.requests.freeze(session.id, frame.number, picked ? [picked] : frozen, others)
   else context.requests.abandon(session.id, frame.number)
+}
+
+/** Other members of the group, for a request that may be done twice. */
+function othersOf(session: Session, asked: RequestFrame, context: Context): Others {
+  // The payload is a view on what the socket brought.
+  const frame = { ...asked, payload: Buffer.from(asked.payload) }
+  return {
+    pick: () => context.store.pick(frame.to),
+    ask({ session: member }, deadlineMs) {
+      const encoded = new EncodedFrame(messageOf(session, frame, deadlineMs))
+      const channel = `session/${member}`
+      const order = new SendOrder()
+      context.publisher.publish({ channel, kind: 'request', around: true, frame: encoded, order, number: 0 })
+    },
+  }
 }
 
 function messageOf(session: Session, frame: RequestFrame, deadline: number): MessageFrame {
