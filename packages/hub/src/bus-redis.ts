@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { isErrorCode } from '@damon/protocol/errors'
+import type { Position } from '@damon/protocol/frames'
 import { decodeBatch, encodeBatch } from './batch.ts'
-import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
+import { type Arrive, type Asked, type Batch, type Bus, BusError, type Member } from './bus.ts'
 import { ScriptedRedis } from './redis/client.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { LogBounds } from './redis/log-bounds.ts'
@@ -13,6 +14,8 @@ import {
   lateSweepMs,
   logBytes,
   logMs,
+  type OpenRequest,
+  pickedAmong,
   type RecordChange,
   type Store,
   type StoredRecord,
@@ -62,6 +65,27 @@ function members(flat: string[]): Member[] {
   return list
 }
 
+function askedArguments({ session, number, channel, deadlineMs, quorum, member }: Asked, freeze: string[]) {
+  const place = member ? 0 : freeze.indexOf(channel) + 1
+  const rest = JSON.stringify({ channel, quorum })
+  return [session, number, deadlineMs, rest, place, member?.session ?? '', member?.subject ?? '']
+}
+
+function openRequest(text: string, now: number): OpenRequest {
+  const asked = JSON.parse(text) as {
+    number: number
+    rest: string
+    ends: string
+    members: string[]
+    heads: string[] | object
+  }
+  const { channel, quorum } = JSON.parse(asked.rest) as { channel: string; quorum: number }
+  // Lua writes a list of nothing as an object.
+  const heads = positionsOf(Array.isArray(asked.heads) ? asked.heads : [])
+  const { number, members: receivers, ends } = asked
+  return { number, channel, quorum, receivers: members(receivers), heads, leftMs: Number(ends) - now }
+}
+
 function parseChange(message: Buffer): RecordChange {
   const cut = message.indexOf(0x0a)
   const change = JSON.parse(message.toString('utf8', 0, cut)) as Meta & {
@@ -98,10 +122,14 @@ function endKeys(keys: RedisKeys): string[] {
 }
 
 function joined([stamp, flat]: [number, string[]]): Joined {
-  const heads: Joined['heads'] = []
+  return { stamp, heads: positionsOf(flat) }
+}
+
+function positionsOf(flat: string[]): Position[] {
+  const positions: Position[] = []
   for (let i = 0; i + 2 < flat.length; i += 3)
-    heads.push({ origin: Number(flat[i]), to: flat[i + 1] as string, seq: Number(flat[i + 2]) })
-  return { stamp, heads }
+    positions.push({ origin: Number(flat[i]), to: flat[i + 1] as string, seq: Number(flat[i + 2]) })
+  return positions
 }
 
 /** Waits for what a worker's take-overs send through its own subscription. */
@@ -231,7 +259,7 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
 
   const bus: Bus = {
     origin,
-    async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
+    async append(batches: Batch[], freeze: string[], asked: Asked[] = []): Promise<Member[][]> {
       const highest = batches.reduce((highest, batch) => Math.max(highest, batch.last), 0)
       const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0)
       const now = performance.now()
@@ -239,6 +267,7 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
       const args: (string | number | Buffer)[] = [origin, highest, bounds.due(now), batches.length]
       for (const batch of batches) args.push(batch.channel, batch.last, seal(encodeBatch(batch)))
       args.push(keys.batches(''))
+      for (const one of asked) args.push(...askedArguments(one, freeze))
       try {
         const frozen = await commands.run(
           'append',
@@ -247,6 +276,7 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
             keys.log(origin),
             keys.heads(origin),
             keys.n,
+            keys.prefix,
             ...freeze.map((channel) => keys.members(channel)),
           ],
           args,
@@ -309,6 +339,27 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
       return members(flat.flat())[0]
     },
+    async pickFor({ session, number, deadlineMs }, channel, except) {
+      const reply = await commands.run(
+        'pick-for',
+        [keys.members(channel), keys.prefix],
+        [session, number, deadlineMs, randomInt(2 ** 31), pickedAmong, ...except],
+      )
+      return members(reply as string[])[0]
+    },
+    async requests(session) {
+      const reply = (await commands.run('asked', [keys.asked(session)], [])) as string[]
+      const now = Number(reply.pop())
+      return reply.map((text) => openRequest(text, now)).sort((a, b) => a.number - b.number)
+    },
+    async settled(requests) {
+      const pipeline = redis.pipeline()
+      for (const { session, number, picked } of requests) {
+        pipeline.hdel(keys.asked(session), String(number))
+        for (const member of picked) pipeline.zrem(keys.picked(member), `${session}/${number}`)
+      }
+      await pipeline.exec()
+    },
     async absent(sessions) {
       if (sessions.length === 0) return []
       const gone = new Set<unknown>([null, 'lost'])
@@ -324,9 +375,10 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
         put.generation ?? '',
         '',
         seal(put.value),
+        put.most ?? '',
       ]),
-    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value)]),
-    drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '']),
+    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value), '']),
+    drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '', '']),
     async revision() {
       return Number((await redis.get(keys.revision)) ?? 0)
     },

@@ -27,6 +27,7 @@ import type { HubCertificate } from './report.ts'
 import { Requests } from './requests.ts'
 import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
+import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
@@ -109,7 +110,7 @@ export async function startWorker(options: {
   })
   const tick = new Tick()
   const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
-  const requests = new Requests({ publisher, metrics })
+  const requests = new Requests({ publisher, settlements: new Settlements(store), metrics })
   const departures = new Departures(store, log)
   built = { delivery, publisher, requests }
   await lease.start(store)

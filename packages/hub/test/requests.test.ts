@@ -31,7 +31,7 @@ function begin(quorum = 0, deadline = 5_000): void {
     },
     settled: (_: number, tally: Record<string, number>) => void heard.push(`settled ${JSON.stringify(tally)}`),
   }
-  requests.begin(requester, 1, deadline, quorum, 'group/g')
+  requests.begin(requester, { number: 1, deadlineMs: deadline, quorum, channel: 'group/g' })
 }
 function reply({ session, subject }: Member, verdict: 'answered' | 'failed' = 'answered', request = 1): void {
   const frame = verdictFrame({ session, from: subject, verdict, request, seq: ++seq })
@@ -49,6 +49,7 @@ beforeEach(() => {
   registry = new Registry()
   requests = new Requests({
     metrics: createMetrics(registry),
+    settlements: { add: () => undefined },
     publisher: {
       publish(publication: Publication) {
         publication.frame.place(7, ++seq)

@@ -50,10 +50,10 @@ export class EmbeddedHost implements Disposable {
     this.#tell(origin, { kind: 'admitted', origin, epoch: this.#epoch })
     receive<WorkerMessage>(line, {
       value: (message) => this.#reply(origin, message.id, message.name, () => this.#answer(origin, message)),
-      append: (id, batches, freeze) =>
+      append: (id, batches, freeze, asked) =>
         this.#reply(origin, id, 'append', () => {
           if (!this.#state.has(origin)) throw new Error('fenced')
-          return this.#state.append(origin, batches, freeze)
+          return this.#state.append(origin, batches, freeze, asked)
         }),
     })
     line.on('close', () => {

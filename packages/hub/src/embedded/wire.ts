@@ -1,8 +1,19 @@
 import type { Duplex } from 'node:stream'
 import { deserialize, serialize } from 'node:v8'
 import { batchHead } from '../batch.ts'
-import type { Batch, Member, Range } from '../bus.ts'
-import type { Joined, Put, RecordChange, SessionEntry, StoredRecord, Taken, Written } from '../store.ts'
+import type { Asked, Batch, Member, Range } from '../bus.ts'
+import type {
+  Joined,
+  OpenRequest,
+  Picking,
+  Put,
+  RecordChange,
+  SessionEntry,
+  Settled,
+  StoredRecord,
+  Taken,
+  Written,
+} from '../store.ts'
 
 /** What a worker may ask of the primary: arguments and result. */
 export interface Calls {
@@ -22,6 +33,9 @@ export interface Calls {
   takeOver: { args: [entry: SessionEntry]; result: Taken }
   fence: { args: [origin: number]; result: undefined }
   pick: { args: [channel: string]; result: Member | undefined }
+  pickFor: { args: [request: Picking, channel: string, except: string[]]; result: Member | undefined }
+  requests: { args: [session: string]; result: OpenRequest[] }
+  settled: { args: [requests: Settled[]]; result: undefined }
   absent: { args: [sessions: string[]]; result: string[] }
   put: { args: [put: Put]; result: Written }
   patch: { args: [owner: string, key: string, value: Buffer]; result: Written }
@@ -60,14 +74,15 @@ export interface SealedBatch {
 }
 
 // Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
-//   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel
+//   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel;
+//            what is asked as JSON, if anything is
 //   batch    stamp u48, channel u8, channel, bytes
 const kinds = { value: 0, append: 1, batch: 2 } as const
 
 /** What arrives, by kind. */
 export interface Inbox<T> {
   value(message: T): void
-  append?(id: number, batches: SealedBatch[], freeze: string[]): void
+  append?(id: number, batches: SealedBatch[], freeze: string[], asked: Asked[]): void
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
 
@@ -92,7 +107,7 @@ export function send(socket: Duplex, message: PrimaryMessage | WorkerMessage): v
 }
 
 /** Sends what a worker appends. */
-export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze: string[]): void {
+export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze: string[], asked: Asked[]): void {
   const head = Buffer.allocUnsafe(8)
   head.writeUInt32BE(id)
   head.writeUInt16BE(batches.length, 4)
@@ -108,6 +123,7 @@ export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze:
     parts.push(lengths, channel, own, batch.bytes)
   }
   for (const channel of freeze) parts.push(Buffer.of(channel.length), Buffer.from(channel, 'latin1'))
+  if (asked.length > 0) parts.push(Buffer.from(JSON.stringify(asked)))
   write(socket, kinds.append, parts)
 }
 
@@ -177,7 +193,8 @@ function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
     freeze.push(message.toString('latin1', at + 1, end))
     at = end
   }
-  inbox.append?.(id, batches, freeze)
+  const asked = at < message.length ? (JSON.parse(message.toString('utf8', at)) as Asked[]) : []
+  inbox.append?.(id, batches, freeze, asked)
 }
 
 // The structured clone gives plain byte arrays back; the rest of the hub speaks Buffer.

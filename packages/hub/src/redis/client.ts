@@ -1,7 +1,19 @@
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 
-const scripts = ['admit', 'append', 'end', 'forget', 'join', 'open-session', 'renew', 'take-over', 'write'] as const
+const scripts = [
+  'admit',
+  'append',
+  'asked',
+  'end',
+  'forget',
+  'join',
+  'open-session',
+  'pick-for',
+  'renew',
+  'take-over',
+  'write',
+] as const
 
 /** A Lua file of this folder. */
 export type ScriptName = (typeof scripts)[number]
