@@ -1,4 +1,3 @@
-import type { LookupFunction } from 'node:net'
 import { damonError } from '@damon/protocol/errors'
 import type { Codec } from '@damon/protocol/frames'
 import type { Credential } from '@damon/trust/credential'
@@ -14,7 +13,7 @@ import { guard, Listeners, warn } from './listeners.ts'
 import type { RecordEntry } from './record-entry.ts'
 import type { CallOptions, DropOptions, PutOptions, Written } from './records.ts'
 import { type Gap, Session } from './session.ts'
-import type { Dial } from './transport.ts'
+import type { Dial, Lookup } from './transport.ts'
 import type { Watch } from './watch.ts'
 
 /** How a client behaves; every field has a default. */
@@ -34,7 +33,7 @@ export interface HubOptions {
   /** Milliseconds that a call or a send may wait for a connection and its acknowledgement; default 30,000. */
   timeoutMs?: number
   /** Resolves the hub's host name, for Node; default `dns.lookup`. Asked afresh for each attempt. */
-  lookup?: LookupFunction
+  lookup?: Lookup
   /** Hears every change of state from the very first. */
   onState?(change: StateChange): void
 }

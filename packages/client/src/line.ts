@@ -1,4 +1,3 @@
-import type { LookupFunction } from 'node:net'
 import { decodeHubFrame, encodeClientFrame } from '@damon/protocol/codec-binary'
 import { decodeHubText, encodeClientText } from '@damon/protocol/codec-json'
 import { DamonError, damonError } from '@damon/protocol/errors'
@@ -7,7 +6,7 @@ import { limits } from '@damon/protocol/limits'
 import { unrefTimer } from './deferred.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { closed, type LineEnd, refusal } from './refusal.ts'
-import type { Dial, Socket } from './transport.ts'
+import type { Dial, Lookup, Socket } from './transport.ts'
 
 export type WelcomeFrame = Extract<HubControlFrame, { type: 'welcome' }>
 export type HelloFrame = Extract<ClientFrame, { type: 'hello' }>
@@ -25,7 +24,7 @@ export interface LineSettings {
   dial: Dial
   codec: Codec
   ca?: string | undefined
-  lookup?: LookupFunction | undefined
+  lookup?: Lookup | undefined
   /** Answers the hub's challenge. `host` is the name that was dialled, without port. */
   hello(nonce: string, host: string): Promise<HelloFrame>
   random(): number

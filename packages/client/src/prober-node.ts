@@ -4,6 +4,7 @@ import { request as httpsRequest } from 'node:https'
 import { isIP } from 'node:net'
 import { type NodeProbe, type NodeProbed, nodeEvents, nodeProbe } from '@damon/protocol/audio'
 import { serviceRecord } from '@damon/protocol/records'
+import { deferred } from './deferred.ts'
 import type { RequestHandler } from './handlers.ts'
 import type { RecordStore } from './records.ts'
 import { canonical, isGlobalUnicast } from './unicast-node.ts'
@@ -66,7 +67,7 @@ function reach(
   signal: AbortSignal,
   ms: number,
 ): Promise<NodeProbed> {
-  const { promise, resolve: settle } = Promise.withResolvers<NodeProbed>()
+  const { promise, resolve: settle } = deferred<NodeProbed>()
   const request = (secure ? httpsRequest : httpRequest)(
     {
       host: ip,

@@ -1,4 +1,3 @@
-import type { LookupFunction } from 'node:net'
 import { type DamonError, damonError } from '@damon/protocol/errors'
 import type { Codec, HubControlFrame, HubFrame, HubPartFrame, MessageFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Credential } from '@damon/trust/credential'
@@ -15,7 +14,7 @@ import { Positions } from './positions.ts'
 import { Records } from './records.ts'
 import { refusal } from './refusal.ts'
 import { Requests } from './requests.ts'
-import type { Dial } from './transport.ts'
+import type { Dial, Lookup } from './transport.ts'
 import { Watches } from './watches.ts'
 
 type ErrorFrame = Extract<HubControlFrame, { type: 'error' }>
@@ -43,7 +42,7 @@ export interface SessionSettings {
   backoff: BackoffBounds
   /** Milliseconds that a call may wait for a connection and its answer. */
   timeoutMs: number
-  lookup: LookupFunction | undefined
+  lookup: Lookup | undefined
 }
 
 /** What a session tells. */

@@ -1,5 +1,11 @@
-import type { LookupFunction } from 'node:net'
 import { damonError } from '@damon/protocol/errors'
+
+/** Resolves a host name, as `dns.lookup` of Node does; here in types that browsers have too. */
+export type Lookup = (
+  hostname: string,
+  options: object,
+  callback: (error: Error | null, address: string | { address: string; family: number }[], family?: number) => void,
+) => void
 
 /** What is dialled, and how. */
 export interface DialOptions {
@@ -9,7 +15,7 @@ export interface DialOptions {
   /** PEM of the authority behind the hub's certificate; browsers ignore it. */
   ca?: string | undefined
   /** Resolves the host name; browsers ignore it. */
-  lookup?: LookupFunction | undefined
+  lookup?: Lookup | undefined
   /** A larger message ends the connection. */
   maxBytes: number
 }

@@ -137,6 +137,7 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
         reading.missing.push(...rest)
         return reading
       },
+      heads: (channels) => line.call('heads', channels),
       subscribe: async (channel) => {
         await line.call('subscribe', channel)
       },

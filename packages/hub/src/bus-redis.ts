@@ -4,10 +4,12 @@ import type { Position } from '@damon/protocol/frames'
 import { decodeBatch, encodeBatch } from './batch.ts'
 import { type Arrive, type Asked, type Batch, type Bus, BusError, type Member } from './bus.ts'
 import { ScriptedRedis } from './redis/client.ts'
+import { Echoes } from './redis/echoes.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { LogBounds } from './redis/log-bounds.ts'
 import { LogReader } from './redis/log-reader.ts'
 import { RedisSubscriber } from './redis/subscriber.ts'
+import { parseTails, Tails } from './redis/tails.ts'
 import { open, seal } from './seal.ts'
 import {
   type Joined,
@@ -25,8 +27,8 @@ import {
   workerLeaseMs,
 } from './store.ts'
 
-/** How long the echo of a take-over may take, ms. */
-const echoMs = 1_000
+/** Channels that one command asks for. */
+const channelsPerCommand = 256
 
 /**
  * Where the numbers of workers begin in an empty Redis, at random below this: a Redis that was emptied must not give the
@@ -81,7 +83,7 @@ function openRequest(text: string, now: number): OpenRequest {
   }
   const { channel, quorum } = JSON.parse(asked.rest) as { channel: string; quorum: number }
   // Lua writes a list of nothing as an object.
-  const heads = positionsOf(Array.isArray(asked.heads) ? asked.heads : [])
+  const heads = positions(Array.isArray(asked.heads) ? asked.heads : [])
   const { number, members: receivers, ends } = asked
   return { number, channel, quorum, receivers: members(receivers), heads, leftMs: Number(ends) - now }
 }
@@ -121,48 +123,15 @@ function endKeys(keys: RedisKeys): string[] {
   return [keys.origins, keys.logs, keys.away, keys.suspects, keys.swept, keys.prefix]
 }
 
-function joined([stamp, flat]: [number, string[]]): Joined {
-  return { stamp, heads: positionsOf(flat) }
-}
-
-function positionsOf(flat: string[]): Position[] {
-  const positions: Position[] = []
+function positions(flat: string[]): Position[] {
+  const heads: Position[] = []
   for (let i = 0; i + 2 < flat.length; i += 3)
-    positions.push({ origin: Number(flat[i]), to: flat[i + 1] as string, seq: Number(flat[i + 2]) })
-  return positions
+    heads.push({ origin: Number(flat[i]), to: flat[i + 1] as string, seq: Number(flat[i + 2]) })
+  return heads
 }
 
-/** Waits for what a worker's take-overs send through its own subscription. */
-class Echoes {
-  readonly #open = new Map<string, { gens: Set<number>; resolve: () => void; gen: number | undefined }>()
-
-  /** To be called before the take-over is sent: its echo may be quicker than its answer. */
-  expect(session: string): { of(gen: number): Promise<void> } & Disposable {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const open = { gens: new Set<number>(), resolve, gen: undefined as number | undefined }
-    this.#open.set(session, open)
-    let timer: NodeJS.Timeout | undefined
-    return {
-      of: (gen) => {
-        open.gen = gen
-        if (open.gens.has(gen)) resolve()
-        const late = new Promise<void>((_, reject) => {
-          timer = setTimeout(() => reject(new Error('The subscription did not bring the echo.')), echoMs)
-        })
-        return Promise.race([promise, late])
-      },
-      [Symbol.dispose]: () => {
-        clearTimeout(timer)
-        if (this.#open.get(session) === open) this.#open.delete(session)
-      },
-    }
-  }
-
-  arrive(session: string, gen: number): void {
-    const open = this.#open.get(session)
-    open?.gens.add(gen)
-    if (open?.gen === gen) open.resolve()
-  }
+function joined([stamp, flat]: [number, string[]]): Joined {
+  return { stamp, heads: positions(flat) }
 }
 
 /**
@@ -173,14 +142,21 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
   const keys = new RedisKeys(options.prefix)
   const batchPrefix = keys.batches('')
   const echoes = new Echoes()
+  let tails: Tails | undefined
   let own = ''
   const hear = (word: string) => {
     const [what, session = '', gen] = word.split(' ')
     if (what === 'echo') echoes.arrive(session, Number(gen))
     else events.release(session)
   }
+  const hearTails = (text: string) => {
+    const told = parseTails(text)
+    if (told.origin === tails?.origin) tails.back()
+    else if (told.tails.length > 0) events.tails(told.tails)
+  }
   const take = (channel: string, message: Buffer) => {
     if (channel === own) hear(message.toString())
+    else if (channel === keys.tails) hearTails(message.toString())
     else if (channel === keys.change) events.change(parseChange(message))
     else if (channel === keys.gone) events.gone(message.toString().split(' '))
     else if (channel === keys.over) events.over(message.toString().split(' '))
@@ -192,7 +168,10 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
   }
   const commands = new ScriptedRedis(options.url, 'damon-hub')
   const { redis } = commands
-  const tellConnected = () => events.connected(redis.status === 'ready' && subscriber.complete)
+  const tellConnected = () => {
+    if (!subscriber.complete) tails?.back()
+    events.connected(redis.status === 'ready' && subscriber.complete)
+  }
   const subscriber: RedisSubscriber = new RedisSubscriber({
     url: options.url,
     message: (channel, message) => {
@@ -208,7 +187,7 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
   redis.on('close', tellConnected)
   try {
     await Promise.all([redis.connect(), subscriber.connect()])
-    const news = [keys.change, keys.gone, keys.over, keys.ended]
+    const news = [keys.change, keys.gone, keys.over, keys.ended, keys.tails]
     await Promise.all(news.map((channel) => subscriber.subscribe(channel)))
     const [origin, epoch] = (await commands.run(
       'admit',
@@ -216,8 +195,9 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
       [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins)],
     )) as [number, string]
     own = keys.worker(origin)
+    tails = new Tails(origin)
     await subscriber.subscribe(own)
-    return build({ options, keys, commands, subscriber, echoes, origin, epoch })
+    return build({ options, keys, commands, subscriber, echoes, tails, origin, epoch })
   } catch (error) {
     redis.disconnect()
     subscriber.close()
@@ -231,14 +211,16 @@ interface Parts {
   commands: ScriptedRedis
   subscriber: RedisSubscriber
   echoes: Echoes
+  tails: Tails
   origin: number
   epoch: string
 }
 
-function build({ options, keys, commands, subscriber, echoes, origin, epoch }: Parts): RedisBackbone {
+function build({ options, keys, commands, subscriber, echoes, tails, origin, epoch }: Parts): RedisBackbone {
   const { redis } = commands
   const bounds = new LogBounds({ ms: logMs(options.times), bytes: logBytes })
   const logs = new LogReader(redis, keys)
+  let questions = 0
   const end = (what: Ending, whose: string | number, ...more: (string | number)[]) =>
     commands.run('end', endKeys(keys), [...endArguments(what, whose, options), ...more])
   const write = async (
@@ -255,6 +237,20 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
     )) as [string, number, number]
     if (reply[0] === 'ok') return { revision: reply[1], generation: reply[2] }
     return { refused: isErrorCode(reply[0]) ? reply[0] : 'internal' }
+  }
+
+  /** They go the way of all else: when they do not come back, nothing does. */
+  const tellTails = () => {
+    const now = performance.now()
+    if (tails.isSilent(now)) {
+      tails.back()
+      subscriber.reconnect()
+      return
+    }
+    const text = tails.due(now)
+    if (text === undefined) return
+    tails.sent(now)
+    redis.publish(keys.tails, text).catch(() => tails.back())
   }
 
   const bus: Bus = {
@@ -281,6 +277,7 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
           ],
           args,
         )
+        for (const { channel, last } of batches) tails.note(channel, last)
         return (frozen as string[][]).map(members)
       } catch (error) {
         throw wrap(error)
@@ -288,6 +285,21 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
     },
     forget: (channels) => void commands.run('forget', [keys.heads(origin)], channels).catch(() => undefined),
     read: (ranges, bytes) => logs.read(ranges, bytes),
+    async heads(channels) {
+      const heads: Position[] = []
+      const name = `heads${++questions}`
+      for (let i = 0; i < channels.length; i += channelsPerCommand) {
+        using echo = echoes.expect(name)
+        const [count, flat] = (await commands.run(
+          'heads',
+          [keys.echoes, keys.prefix],
+          [origin, name, ...channels.slice(i, i + channelsPerCommand)],
+        )) as [number, string[]]
+        heads.push(...positions(flat))
+        await echo.numbered(count)
+      }
+      return heads
+    },
     subscribe: (channel) => subscriber.subscribe(keys.batches(channel)),
     unsubscribe: (channel) => subscriber.unsubscribe(keys.batches(channel)),
   }
@@ -326,7 +338,7 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
         )) as [string, number, number, number, number, number, string[]]
         if (what === 'unknown_session') return { refused: what }
         if (what === 'busy') return { refused: what, owner }
-        await echo.of(gen)
+        await echo.numbered(gen)
         return { ...joined(rest), done, owner, lost: lost < 0 ? undefined : lost }
       } catch (error) {
         // It may have happened: then it must not stay with a worker that does not know.
@@ -397,6 +409,7 @@ function build({ options, keys, commands, subscriber, echoes, origin, epoch }: P
     },
     async renew() {
       await subscriber.probe()
+      tellTails()
       const renewed = await commands.run(
         'renew',
         [keys.origins, keys.log(origin), keys.heads(origin)],

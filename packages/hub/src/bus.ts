@@ -1,3 +1,5 @@
+import type { Position } from '@damon/protocol/frames'
+
 /** What the frames of a batch are; a batch holds one kind. */
 export const batchKinds = ['message', 'request', 'answer'] as const
 export type BatchKind = (typeof batchKinds)[number]
@@ -78,6 +80,9 @@ export interface Bus {
    * in all, MUST be among the missing. What was never confirmed and is in no log is not missing: it never was.
    */
   read(ranges: Range[], bytes: number): Promise<Reading>
+
+  /** Where every origin stands on these channels. MUST resolve only after everything up to there that is not lost has arrived. */
+  heads(channels: string[]): Promise<Position[]>
 
   /** MUST resolve only after every later append to the channel will arrive. */
   subscribe(channel: string): Promise<void>

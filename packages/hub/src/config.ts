@@ -4,6 +4,7 @@ import { isSegment } from '@damon/protocol/names'
 import { type Config, flag, integer, list, milliseconds, port, secret } from '@damon/runtime/config'
 import { publicJwk } from '@damon/trust/keys'
 import { z } from 'zod'
+import { Proxies } from './proxies.ts'
 import { parseRates } from './rates.ts'
 import type { StoreTimes } from './store.ts'
 
@@ -14,6 +15,18 @@ export const hubConfig = {
   HUB_PORT: port().default(8443),
   /** WebSocket without TLS, on 127.0.0.1 only: for a TLS terminator on this machine, and for measuring. 0 = any. */
   HUB_PLAIN_PORT: port().optional(),
+  /** The same on a Unix socket. */
+  HUB_PLAIN_SOCKET: z.string().max(100, 'must have at most 100 characters').optional(),
+  /** Whose connections begin with a PROXY header: addresses, ranges as `10.0.0.0/8`, and `unix` for the Unix socket. */
+  HUB_PROXIES: list()
+    .default([])
+    .superRefine((names, context) => {
+      try {
+        new Proxies(names)
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message })
+      }
+    }),
   /** Processes that share the port. */
   HUB_WORKERS: integer(1, 256).default(Math.max(2, availableParallelism())),
   HUB_TLS_CERT: z.string(),
@@ -48,6 +61,11 @@ export const hubConfig = {
   HUB_FRAME_BYTES: integer(8 * 1024, 16 * 1024 * 1024, ' (bytes)').default(limits.frameBytes),
   HUB_OUTBOX_BYTES: integer(64 * 1024, 256 * 1024 * 1024, ' (bytes)').default(limits.outboxBytes),
   HUB_OUTBOX_FRAMES: integer(16, 1_048_576).default(limits.outboxFrames),
+  /** Connections that one address may make, and how many at once. */
+  HUB_DIALS_PER_SECOND: integer(1, 1_000_000).default(limits.dialsPerSecond),
+  HUB_DIAL_BURST: integer(1, 1_000_000).default(limits.dialBurst),
+  /** What each worker may use of the memory; where it is not set, an equal share of most of what there is. */
+  HUB_WORKER_MEMORY: integer(16 * 1024 * 1024, 2 ** 42, ' (bytes)').optional(),
   /** Rate classes by the name that tokens give, as JSON: `{"service":{"framesPerSecond":50000,"bytesPerSecond":67108864}}`. */
   HUB_RATES: z
     .string()

@@ -1,9 +1,14 @@
-import type { Batch, Bus, Range } from './bus.ts'
+import { encodeHubFrame } from '@damon/protocol/codec-binary'
+import type { Position } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
+import { backoff, delay } from '@damon/runtime/retry'
+import type { Batch, Bus, Logged, Range, Reading } from './bus.ts'
 import type { Metrics } from './metrics.ts'
 import type { LocalMembers } from './publisher.ts'
+import { Repair } from './repair.ts'
 import type { Joined } from './store.ts'
 import { WireFrame, WireRun } from './wire-run.ts'
-import { framesOf } from './ws-frame.ts'
+import { frameInPlace, framesOf, headroom } from './ws-frame.ts'
 
 /** Something on this worker that messages are for: a session, or the hub itself. It throws only for a frame that cannot be decoded. */
 export interface Receiver {
@@ -24,12 +29,34 @@ interface Channel {
   subscribed: Promise<void> | undefined
   /** Per origin, its last number that arrived. */
   seen: Map<number, number> | undefined
+  /** Per origin, its last number before any member was in; undefined until the store has said so. */
+  base: Map<number, number> | undefined
+  /** Own frames up to this number took the short way. */
+  local: number
+  /** While a hole is being read: what came after it. */
+  held: Held | undefined
   /** This origin's last number that is on its way here by the bus; 0: none is. */
   expected: number
 }
 
+interface Held {
+  arrivals: Logged[]
+  bytes: number
+  /** The holes that are being read. */
+  holes: Range[]
+  /** Further ones, found meanwhile. */
+  behind: Position[]
+}
+
+const nothingYet = { seen: undefined, base: undefined, local: 0, held: undefined, expected: 0 } as const
+
+/** What a channel may hold back while a hole is read, bytes; beyond it the hole is given up. */
+const heldBytes = limits.appendBytes
+
 /** What delivery finds wrong with what the bus brings. */
 export interface DeliveryFaults {
+  /** A hole, which is going to be read. */
+  hole(hole: Range): void
   /** A hole that cannot be filled. */
   gap(gap: Range): void
   /** A frame that cannot be decoded; the others of its batch are delivered. */
@@ -42,11 +69,19 @@ export class Delivery implements LocalMembers {
   readonly #metrics: Metrics
   readonly #faults: DeliveryFaults
   readonly #channels = new Map<string, Channel>()
+  readonly #repair: Repair
+  readonly #stopped = new AbortController()
+  /** The latest stamp that was delivered, its channel, and the latest of another channel. */
+  #latest = { channel: '', stamp: 0, elsewhere: 0 }
+  #audits = 0
+  /** Origins of which nothing comes any more: what the store still says of them is old. */
+  readonly #over = new Set<number>()
 
   constructor(options: { bus: Bus; metrics: Metrics; faults: DeliveryFaults }) {
     this.#bus = options.bus
     this.#metrics = options.metrics
     this.#faults = options.faults
+    this.#repair = new Repair(this.#bus, (ranges, reading) => this.#mended(ranges, reading))
   }
 
   /** How many channels have members here. */
@@ -58,7 +93,7 @@ export class Delivery implements LocalMembers {
   async add(name: string, receiver: Receiver): Promise<void> {
     let channel = this.#channels.get(name)
     if (!channel) {
-      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), seen: undefined, expected: 0 }
+      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), ...nothingYet }
       this.#channels.set(name, channel)
     }
     channel.members.set(receiver, undefined)
@@ -72,9 +107,14 @@ export class Delivery implements LocalMembers {
   }
 
   /** The store took the receiver in, this being where the channel stood. */
-  confirm(name: string, receiver: Receiver, { stamp }: Joined): void {
-    const members = this.#channels.get(name)?.members
-    if (members?.has(receiver)) members.set(receiver, stamp)
+  confirm(name: string, receiver: Receiver, { stamp, heads }: Joined): void {
+    const channel = this.#channels.get(name)
+    if (!channel?.members.has(receiver)) return
+    channel.members.set(receiver, stamp)
+    const now = new Map(heads.filter(({ to }) => to === name).map(({ origin, seq }) => [origin, seq]))
+    // Whoever became a member first is owed the most, though the store's word on that may come later.
+    if (!channel.base) channel.base = now
+    else for (const [origin, seq] of channel.base) channel.base.set(origin, Math.min(seq, now.get(origin) ?? 0))
   }
 
   remove(name: string, receiver: Receiver): void {
@@ -85,13 +125,16 @@ export class Delivery implements LocalMembers {
   }
 
   isClear(name: string): boolean {
-    return !this.#channels.get(name)?.expected
+    const channel = this.#channels.get(name)
+    return !channel?.expected && !channel?.held
   }
 
   /** What this worker dispatched, to its own members: the short way, or the only one left. */
   local(batch: Batch): void {
     const channel = this.#channels.get(batch.channel)
-    if (channel) this.#deliver(channel, batch, Number.POSITIVE_INFINITY)
+    if (!channel) return
+    if (batch.fast) channel.local = batch.last
+    this.#deliver(channel, batch, Number.POSITIVE_INFINITY)
   }
 
   expect(name: string, seq: number): void {
@@ -108,21 +151,163 @@ export class Delivery implements LocalMembers {
   arrive(batch: Batch, stamp: number): void {
     const channel = this.#channels.get(batch.channel)
     if (!channel) return
-    const own = batch.origin === this.#bus.origin
-    const seen = channel.seen?.get(batch.origin)
-    if (seen === undefined || batch.last > seen) {
-      // What the bus did not take of this worker's own frames was told to their senders, and local members have the rest.
-      if (!own && seen !== undefined && batch.prev > seen) this.#tellGap(channel, batch, seen + 1)
-      channel.seen ??= new Map()
-      channel.seen.set(batch.origin, batch.last)
-      if (!own || !batch.fast) this.#deliver(channel, batch, stamp)
-    }
-    if (own && batch.last >= channel.expected) channel.expected = 0
+    if (channel.held) this.#keep(channel, channel.held, { batch, stamp })
+    else this.#take(channel, { batch, stamp })
   }
 
-  /** The origin has ended: nothing of it comes any more. */
-  forget(origin: number): void {
-    for (const { seen } of this.#channels.values()) seen?.delete(origin)
+  /** All up to these numbers has arrived, or is lost: then it is read. */
+  behind(positions: Position[]): void {
+    for (const position of positions) {
+      const channel = this.#channels.get(position.to)
+      if (!channel) continue
+      if (channel.held) channel.held.behind.push(position)
+      else this.#hold(channel, this.#holesUpTo(channel, [position]), [])
+    }
+  }
+
+  /** Looks for what was lost without a trace: after the line to the bus was broken, or when an origin has ended. */
+  async audit(origin?: number): Promise<void> {
+    const audit = origin === undefined ? ++this.#audits : 0
+    const wait = backoff({ baseMs: 100, maxMs: 2_000 })
+    const { signal } = this.#stopped
+    while (!signal.aborted && (origin !== undefined || audit === this.#audits)) {
+      try {
+        const heads = await this.#bus.heads([...this.#channels.keys()])
+        this.behind(
+          heads.filter((head) => (origin === undefined ? !this.#over.has(head.origin) : head.origin === origin)),
+        )
+        return
+      } catch {
+        await delay(wait.next(), signal).catch(() => undefined)
+      }
+    }
+  }
+
+  /** The origin has ended: what is lost of it is read, and then nothing of it comes any more. */
+  async ended(origin: number): Promise<void> {
+    await this.audit(origin)
+    this.#over.add(origin)
+    for (const { seen, base, held } of this.#channels.values()) {
+      if (held) continue
+      seen?.delete(origin)
+      base?.delete(origin)
+    }
+  }
+
+  stop(): void {
+    this.#stopped.abort()
+    this.#repair.stop()
+  }
+
+  /** The number up to which a channel has everything of an origin; undefined while that is not known. */
+  #known({ seen, base, local }: Channel, origin: number): number | undefined {
+    const arrived = seen?.get(origin) ?? (base ? (base.get(origin) ?? 0) : undefined)
+    return arrived !== undefined && origin === this.#bus.origin ? Math.max(arrived, local) : arrived
+  }
+
+  #holesUpTo(channel: Channel, positions: Position[]): Range[] {
+    return positions.flatMap(({ origin, to, seq }) => {
+      const known = this.#known(channel, origin)
+      return known === undefined || seq <= known ? [] : [{ origin, to, from: known + 1, until: seq }]
+    })
+  }
+
+  #take(channel: Channel, arrival: Logged): void {
+    const { batch, stamp } = arrival
+    const { origin, last, prev } = batch
+    if (last > (channel.seen?.get(origin) ?? 0)) {
+      const holes = this.#holesUpTo(channel, [{ origin, to: batch.channel, seq: prev }])
+      if (holes.length > 0) {
+        this.#hold(channel, holes, [arrival])
+        return
+      }
+      this.#saw(channel, origin, last)
+      if (origin !== this.#bus.origin || !batch.fast) {
+        this.#note(batch.channel, stamp)
+        this.#deliver(channel, batch, stamp)
+      }
+    }
+    this.#reached(channel, origin, last)
+  }
+
+  #saw(channel: Channel, origin: number, last: number): void {
+    channel.seen ??= new Map()
+    channel.seen.set(origin, Math.max(last, channel.seen.get(origin) ?? 0))
+  }
+
+  #reached(channel: Channel, origin: number, last: number): void {
+    if (origin === this.#bus.origin && last >= channel.expected) channel.expected = 0
+  }
+
+  #hold(channel: Channel, holes: Range[], arrivals: Logged[]): void {
+    if (holes.length === 0) return
+    channel.held = { arrivals, bytes: 0, holes, behind: [] }
+    this.#metrics.holes.inc({ result: 'found' }, holes.length)
+    for (const hole of holes) this.#faults.hole(hole)
+    this.#repair.mend(holes)
+  }
+
+  #keep(channel: Channel, held: Held, arrival: Logged): void {
+    held.arrivals.push(arrival)
+    held.bytes += arrival.batch.bytes.length
+    if (held.bytes > heldBytes) this.#release(channel, held, { batches: [], missing: held.holes })
+  }
+
+  #mended(ranges: Range[], reading: Reading): void {
+    const channels = new Set(ranges.map(({ to }) => to))
+    for (const name of channels) {
+      const channel = this.#channels.get(name)
+      const mine = ({ to }: { to: string }) => to === name
+      const asked = new Set(ranges.filter(mine))
+      // It may have been given up meanwhile, or have other members than those who lost something.
+      if (!channel?.held?.holes.every((hole) => asked.has(hole))) continue
+      this.#release(channel, channel.held, {
+        batches: reading.batches.filter(({ batch }) => batch.channel === name),
+        missing: reading.missing.filter(mine),
+      })
+    }
+  }
+
+  /** The logs have answered: what they had is delivered, what they had not is told, and then comes what was held. */
+  #release(channel: Channel, held: Held, { batches, missing }: Reading): void {
+    const unrepaired = new Set<number>()
+    const tell = (range: Range) => {
+      unrepaired.add(range.origin)
+      this.#tellGap(channel, range)
+      this.#saw(channel, range.origin, range.until)
+    }
+    const gaps = [...missing]
+    for (const { batch, stamp } of batches) {
+      for (;;) {
+        const i = gaps.findIndex(({ origin, from }) => origin === batch.origin && from < batch.first)
+        if (i < 0) break
+        for (const gap of gaps.splice(i, 1)) tell(gap)
+      }
+      if (batch.last <= (channel.seen?.get(batch.origin) ?? 0)) continue
+      this.#saw(channel, batch.origin, batch.last)
+      if (batch.origin === this.#bus.origin && batch.fast) continue
+      const { channel: latest, stamp: last, elsewhere } = this.#latest
+      const overtaken = stamp < (latest === batch.channel ? elsewhere : last)
+      this.#deliver(channel, overtaken ? late(batch) : batch, stamp)
+    }
+    for (const gap of gaps) tell(gap)
+    for (const { origin, until } of held.holes) {
+      this.#saw(channel, origin, until)
+      this.#reached(channel, origin, until)
+      this.#metrics.holes.inc({ result: unrepaired.has(origin) ? 'unrepaired' : 'repaired' })
+    }
+    channel.held = undefined
+    for (const arrival of held.arrivals) this.arrive(arrival.batch, arrival.stamp)
+    this.behind(held.behind)
+  }
+
+  #note(channel: string, stamp: number): void {
+    const latest = this.#latest
+    if (latest.channel !== channel) {
+      latest.elsewhere = latest.stamp
+      latest.channel = channel
+    }
+    if (stamp > latest.stamp) latest.stamp = stamp
   }
 
   #deliver(channel: Channel, batch: Batch, stamp: number): void {
@@ -155,10 +340,18 @@ export class Delivery implements LocalMembers {
     }
   }
 
-  #tellGap(channel: Channel, batch: Batch, from: number): void {
-    const range = { origin: batch.origin, to: batch.channel, from, until: batch.prev }
+  #tellGap(channel: Channel, range: Range): void {
     this.#metrics.gaps.inc({ where: 'bus' })
     this.#faults.gap(range)
     for (const receiver of channel.members.keys()) receiver.gap(range)
   }
+}
+
+/** The same frames, saying that they come after later ones of other destinations. */
+function late(batch: Batch): Batch {
+  const frames = [...framesOf(batch.bytes)].map((bytes) => {
+    const { frame } = new WireFrame(bytes)
+    return 'late' in frame ? frameInPlace(encodeHubFrame({ ...frame, late: true }, headroom), 2) : bytes
+  })
+  return { ...batch, bytes: Buffer.concat(frames) }
 }

@@ -10,6 +10,9 @@ const reasons = { inbox: 1, turn: 2, rate: 4, restraint: 8 } as const
 /** In place of reasons, when it is over: nothing can be added to it or taken from it. */
 const closed = -1
 
+/** How often it is looked after whoever has much to make good, ms. */
+const lookMs = 1_000
+
 /** Lets every session take its turn: who has brought enough in one turn of the event loop is read again in the next. */
 export class Turns {
   readonly #tick: Tick
@@ -131,7 +134,7 @@ export class Intake implements Source, Restrained {
     // What was said may have ended it.
     if (this.#reasons === closed) return
     if (debtMs === 0) this.#go(reasons.rate)
-    else this.#timer = setTimeout(() => this.#payOff(), Math.ceil(debtMs))
+    else this.#timer = setTimeout(() => this.#payOff(), Math.min(Math.ceil(debtMs), lookMs))
   }
 
   #complain(overMs: number, debtMs: number): void {

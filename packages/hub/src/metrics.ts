@@ -14,8 +14,12 @@ export interface Metrics {
   refused: Counter<'code'>
   closed: Counter<'reason'>
   gaps: Counter<'where'>
+  /** Holes in what the bus brought: all that were found, and what became of them. */
+  holes: Counter<'result'>
   garbled: Counter
   dropped: Counter
+  memoryTight: Gauge
+  turnedAway: Counter<'reason'>
   slowSessions: Gauge
   slowTotal: Counter
   openRequests: Gauge
@@ -83,6 +87,12 @@ export function createMetrics(registry: Registry): Metrics {
       labelNames: ['where'],
       registers,
     }),
+    holes: new Counter({
+      name: 'damon_hub_holes_total',
+      help: 'Holes in what the bus brought: found, and then repaired from the log or not',
+      labelNames: ['result'],
+      registers,
+    }),
     garbled: new Counter({
       name: 'damon_hub_garbled_total',
       help: 'Things that the bus or the store brought and that cannot be read',
@@ -91,6 +101,17 @@ export function createMetrics(registry: Registry): Metrics {
     dropped: new Counter({
       name: 'damon_hub_dropped_total',
       help: 'Messages dropped because a session did not take them',
+      registers,
+    }),
+    memoryTight: new Gauge({
+      name: 'damon_hub_memory_tight',
+      help: 'Workers that have no memory for more sessions',
+      registers,
+    }),
+    turnedAway: new Counter({
+      name: 'damon_hub_turned_away_total',
+      help: 'Connections that were refused before they were sessions: too many of their address, or no memory',
+      labelNames: ['reason'],
       registers,
     }),
     slowSessions: new Gauge({

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { ServiceContext, Started } from '@damon/runtime/service'
@@ -11,6 +11,7 @@ import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
 import { OwnCertificate } from './own-certificate.ts'
 import { ScriptedRedis } from './redis/client.ts'
+import { removeStale } from './unix-socket.ts'
 import { Workers } from './workers.ts'
 
 /** What of SHUTDOWN_MS is left for everything but the workers, ms. */
@@ -33,6 +34,7 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   const metrics = createPrimaryMetrics()
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
   const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
+  if (config.HUB_PLAIN_SOCKET !== undefined) await removeStale(config.HUB_PLAIN_SOCKET)
   const own: OwnCertificate = new OwnCertificate({ log, gauge: metrics.expiry, workers: () => workers.serving })
   const workers: Workers = new Workers({
     log,
@@ -56,11 +58,14 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
     return away === 0 ? undefined : `${away} of ${serving} workers do not reach the store`
   })
   await Promise.all(Array.from({ length: config.HUB_WORKERS }, () => workers.start(stopping)))
+  // For the terminator, which is another user of the same group.
+  if (config.HUB_PLAIN_SOCKET !== undefined) await chmod(config.HUB_PLAIN_SOCKET, 0o660)
   if (config.HUB_CONNECTION) resources.use(await own.follow({ ...config, HUB_PORT: port }))
   return {
     addresses: {
       url: `wss://localhost:${port}`,
       ...(plain !== undefined && { plain: `ws://127.0.0.1:${plain}` }),
+      ...(config.HUB_PLAIN_SOCKET !== undefined && { plainSocket: config.HUB_PLAIN_SOCKET }),
       workers: String(config.HUB_WORKERS),
       bus: config.REDIS_URL ? 'redis' : 'cluster',
     },

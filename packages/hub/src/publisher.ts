@@ -8,8 +8,11 @@ import type { Tick } from './tick.ts'
 /** Beyond these an append is cut: a script takes only so many arguments. */
 const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
 
-/** Channels whose last number is remembered; of one that was long unused a hole would not be noticed once. */
+/** Channels whose last number is remembered; one that was long unused is forgotten for another. */
 const rememberedLanes = 65_536
+
+/** Forgotten channels that the bus is told of at a time. */
+const forgottenAtOnce = 256
 
 /** Who is told what became of a numbered frame. */
 export interface Sender {
@@ -116,6 +119,9 @@ export class Publisher {
   readonly #ranks = new Ranks()
   /** What waits for an append, the first to go first. */
   readonly #appends: Append[] = []
+  /** The highest number of a channel that was forgotten. */
+  #floor = 0
+  readonly #forgotten: string[] = []
   #underWay = false
   #seq = 0
   #waiting = 0
@@ -187,6 +193,8 @@ export class Publisher {
     if (lane === undefined) {
       if (this.#lanes.size >= rememberedLanes) this.#forgetUnused()
       lane = new Lane(channel)
+      // Of one that was forgotten nobody can say that its last number is lower.
+      lane.head = this.#floor
       this.#lanes.set(channel, lane)
     }
     lane.used = true
@@ -197,7 +205,12 @@ export class Publisher {
   #forgetUnused(): void {
     for (const [channel, lane] of this.#lanes) {
       this.#lanes.delete(channel)
-      if (!lane.used) return
+      if (!lane.used) {
+        this.#floor = Math.max(this.#floor, lane.head)
+        this.#forgotten.push(channel)
+        if (this.#forgotten.length >= forgottenAtOnce) this.#bus.forget(this.#forgotten.splice(0))
+        return
+      }
       lane.used = false
       this.#lanes.set(channel, lane)
     }

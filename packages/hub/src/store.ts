@@ -191,13 +191,15 @@ export interface Store {
 /** What the store tells of its own accord; a change may be missed, which shows as a hole in the revisions. */
 export interface StoreEvents {
   change(change: RecordChange): void
+  /** What an origin put last on channels: all up to there has arrived, or is lost. May come for few of them, or never. */
+  tails(tails: Position[]): void
   /** Sessions that left or are lost, on whatever worker. */
   gone(sessions: string[]): void
   /** Sessions that are over: nothing comes on their channels any more. */
   over(sessions: string[]): void
   /** Another worker wants this worker's session: its line must be closed, and the session released. */
   release(session: string): void
-  /** A worker ended: MUST come after all that it appended. */
+  /** A worker ended: MUST come after all that it appended and that is not lost. */
   ended(origin: number): void
   /** The connection to the store came or went; MUST NOT be true before everything subscribed arrives again. */
   connected(ok: boolean): void

@@ -36,12 +36,16 @@ export type Beginning = 'snapshot' | 'changes'
 
 /**
  * Tells watchers what they asked for: a snapshot of this worker's copy, or what changed since they were here, then every
- * change of it. A slow watcher gets the rest when it takes frames again, of each record only what it is then.
+ * change of it. A slow watcher gets the rest when it takes frames again, of each record only what it is then. Of what is large one
+ * frame goes out in each turn of the event loop, however many watchers wait for theirs, so that nobody else has to wait for that.
  */
 export class Watches {
   readonly #replica: Replica
   readonly #watches = new Map<Watcher, Map<number, Watch>>()
   readonly #prefixes = new Map<string, WatchedPrefix>()
+  /** Whose beginnings go on, the next one first. */
+  readonly #unfinished = new Set<Watch>()
+  #turn: NodeJS.Immediate | undefined
 
   constructor(replica: Replica) {
     this.#replica = replica
@@ -60,7 +64,7 @@ export class Watches {
     watched.watches.add(watch)
     const own = this.#watches.get(watcher) ?? new Map<number, Watch>()
     this.#watches.set(watcher, own.set(id, watch))
-    advance(watch)
+    this.#advance(watch)
     return changes ? 'changes' : 'snapshot'
   }
 
@@ -106,7 +110,7 @@ export class Watches {
 
   /** The session takes frames again. */
   drained(watcher: Watcher): void {
-    for (const watch of this.#watches.get(watcher)?.values() ?? []) advance(watch)
+    for (const watch of this.#watches.get(watcher)?.values() ?? []) this.#advance(watch)
   }
 
   #watched(prefix: string): WatchedPrefix {
@@ -121,6 +125,7 @@ export class Watches {
 
   #forget(watch: Watch): void {
     const { prefix } = watch
+    this.#unfinished.delete(watch)
     prefix.watches.delete(watch)
     if (prefix.watches.size === 0) this.#prefixes.delete(prefix.prefix)
   }
@@ -140,22 +145,33 @@ export class Watches {
       }
     }
   }
-}
 
-/** Sends what waits, as far as it is taken. */
-function advance(watch: Watch): void {
-  while (watch.beginning) {
-    const frame: HubFrame | undefined = watch.refused ?? watch.beginning.next().value
-    if (!frame) {
+  /** Sends what waits, as far as it is taken: of its beginning the next frame. */
+  #advance(watch: Watch): void {
+    this.#unfinished.delete(watch)
+    if (watch.beginning) {
+      const frame: HubFrame | undefined = watch.refused ?? watch.beginning.next().value
+      watch.refused = frame && !watch.watcher.offer(frame) ? frame : undefined
+      // The session says when it takes more.
+      if (watch.refused) return
+      if (frame && 'more' in frame && frame.more) {
+        this.#unfinished.add(watch)
+        this.#turn ??= setImmediate(() => this.#goOn())
+        return
+      }
       watch.beginning = undefined
-      break
     }
-    watch.refused = watch.watcher.offer(frame) ? undefined : frame
-    if (watch.refused) return
+    for (const [key, { change, revision }] of watch.waiting) {
+      if (!watch.watcher.offer(changeFrame(watch.id, change, revision))) return
+      watch.waiting.delete(key)
+    }
   }
-  for (const [key, { change, revision }] of watch.waiting) {
-    if (!watch.watcher.offer(changeFrame(watch.id, change, revision))) return
-    watch.waiting.delete(key)
+
+  #goOn(): void {
+    this.#turn = undefined
+    const [watch] = this.#unfinished
+    if (watch) this.#advance(watch)
+    if (this.#unfinished.size > 0) this.#turn ??= setImmediate(() => this.#goOn())
   }
 }
 

@@ -40,6 +40,8 @@ export async function runWorkerProcess(): Promise<void> {
       tell({ kind: 'presents', fingerprint: order.fingerprint })
       return
     }
+    // Others speak on this line too: whoever asks for the metrics.
+    if (order.kind !== 'stop') return
     if (!worker) return end(0, 'stopped before it served')
     await worker.stop()
     setTimeout(() => process.exit(0), lastMs).unref()

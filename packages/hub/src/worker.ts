@@ -4,6 +4,7 @@ import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Registry } from 'prom-client'
+import { Addresses } from './addresses.ts'
 import type { Arrive, Bus } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
 import { openRedis } from './bus-redis.ts'
@@ -13,12 +14,15 @@ import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
+import { EventLoop } from './event-loop.ts'
 import { Identity } from './identity.ts'
 import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
 import { contextOptions, createListeners } from './listener.ts'
+import { fairMemory, Memory, memoryUse } from './memory.ts'
 import { createMetrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
+import { Proxies } from './proxies.ts'
 import { Publisher } from './publisher.ts'
 import { Rates } from './rates.ts'
 import { Acks } from './receipts.ts'
@@ -30,6 +34,7 @@ import { Session } from './session.ts'
 import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
+import { turnAway } from './turn-away.ts'
 import { Watches } from './watches.ts'
 
 /** A running worker, as its process sees it. */
@@ -47,6 +52,9 @@ export interface Worker {
 
 /** How long accepted frames may take into the log when the worker stops, ms. */
 const lastAppendMs = 1_000
+
+/** Looks at its memory so often, ms. */
+const memoryMs = 1_000
 
 /** Looks at each session's life this many times a heartbeat. */
 const checksPerHeartbeat = 16
@@ -94,8 +102,12 @@ export async function startWorker(options: {
       for (const session of sessions) built?.publisher.forget(`session/${session}`)
     },
     release: () => undefined,
-    ended: (origin) => built?.delivery.forget(origin),
-    connected: (ok) => lease.connected(ok),
+    ended: (origin) => void built?.delivery.ended(origin),
+    tails: (tails) => built?.delivery.behind(tails),
+    connected: (ok) => {
+      lease.connected(ok)
+      if (ok) built?.delivery.audit()
+    },
     garbled: (error) => garbled('store', error),
     cutOff: fenced,
   })
@@ -104,6 +116,7 @@ export async function startWorker(options: {
     bus,
     metrics,
     faults: {
+      hole: (hole) => log.debug(hole, 'frames of another worker did not arrive: they are read from its log'),
       gap: (gap) => log.warn(gap, 'frames of another worker are missing and cannot be had: their receivers are told'),
       garbled,
     },
@@ -161,26 +174,50 @@ export async function startWorker(options: {
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
     departures.add(session.id, session.departure)
   }
-  const { tls, plain } = createListeners({
+  const memory = new Memory(config.HUB_WORKER_MEMORY ?? fairMemory(config.HUB_WORKERS))
+  const lookAtMemory = () => {
+    const use = memoryUse()
+    if (memory.look(use)) {
+      metrics.memoryTight.set(memory.tight ? 1 : 0)
+      log.warn({ ...use }, memory.tight ? 'no memory for more sessions' : 'there is memory for sessions again')
+    }
+    if (!memory.tight) return
+    // Those who hold most of it are those who do not take what they are sent.
+    for (const session of [...sessions]) if (session.isSlow) session.close('slow_consumer')
+  }
+  lookAtMemory()
+  const { tls, plain, unix } = createListeners({
     cert: config.HUB_TLS_CERT,
     key: config.HUB_TLS_KEY.reveal(),
     frameBytes: config.HUB_FRAME_BYTES,
     origins: config.HUB_ORIGINS,
+    proxies: new Proxies(config.HUB_PROXIES),
+    addresses: new Addresses({ perSecond: config.HUB_DIALS_PER_SECOND, burst: config.HUB_DIAL_BURST }),
+    refused: () => metrics.turnedAway.inc({ reason: 'address' }),
     connect: (connection) => {
+      if (memory.tight) {
+        metrics.turnedAway.inc({ reason: 'memory' })
+        turnAway(connection)
+        return
+      }
       sessions.add(
         new Session({ ...connection, context, dispatch: (session, frame) => dispatch(session, frame, context), ended }),
       )
       metrics.sessions.set(sessions.size)
     },
   })
-  const port = await listen(tls, config.HUB_PORT, config.HUB_HOST)
-  if (config.HUB_PLAIN_PORT !== undefined) await listen(plain, config.HUB_PLAIN_PORT, '127.0.0.1')
+  const loop = new EventLoop()
+  loop.register(registry, `w${bus.origin}`)
+  const port = await listen(tls, { port: config.HUB_PORT, host: config.HUB_HOST })
+  if (config.HUB_PLAIN_PORT !== undefined) await listen(plain, { port: config.HUB_PLAIN_PORT, host: '127.0.0.1' })
+  if (config.HUB_PLAIN_SOCKET !== undefined) await listen(unix, { path: config.HUB_PLAIN_SOCKET })
 
   const tickMs = config.HUB_HEARTBEAT_MS / checksPerHeartbeat
   const checks = setInterval(() => {
     const now = performance.now()
     for (const session of sessions) session.check(now, tickMs)
   }, tickMs)
+  const looks = setInterval(lookAtMemory, memoryMs)
   const compareRecords = setInterval(() => {
     store.revision().then(
       (revision) => replica.compare(revision),
@@ -209,26 +246,33 @@ export async function startWorker(options: {
       identity.answerTo(chain)
     },
     async stop() {
-      for (const server of [tls, plain]) server.close()
+      for (const server of [tls, plain, unix]) server.close()
       for (const session of sessions) session.quiet()
       const deadline = performance.now() + lastAppendMs
       while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
       for (const session of [...sessions]) session.close('restarting')
-      for (const timer of [checks, compareRecords, lookForGone]) clearInterval(timer)
+      for (const timer of [checks, looks, compareRecords, lookForGone]) clearInterval(timer)
+      loop.stop()
       lease.stop()
       replica.stop()
       departures.stop()
+      delivery.stop()
       await backbone[Symbol.asyncDispose]()
     },
   }
 }
 
-async function listen(server: Server, port: number, host: string | undefined): Promise<number> {
+/** Returns the port, 0 for a Unix socket. */
+async function listen(
+  server: Server,
+  where: { port?: number; host?: string | undefined; path?: string },
+): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ port, host }, resolve)
+    server.listen(where, resolve)
   })
-  return (server.address() as AddressInfo).port
+  const address = server.address() as AddressInfo | string
+  return typeof address === 'string' ? 0 : address.port
 }
 
 async function openBackbone(

@@ -99,7 +99,7 @@ export function aWorker(): AWorker {
       }
     },
   })
-  const faults = { gap: () => undefined, garbled: () => undefined }
+  const faults = { hole: () => undefined, gap: () => undefined, garbled: () => undefined }
   const delivery = new Delivery({ bus, metrics, faults })
   const tick = new Tick()
   const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced: () => undefined })

@@ -1,3 +1,4 @@
+import type { Position } from '@damon/protocol/frames'
 import { eventually } from '@damon/testkit/eventually'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Batch, Bus } from '../src/bus.ts'
@@ -14,6 +15,7 @@ export interface TestWorker extends AsyncDisposable {
   over: string[]
   /** Sessions that the store asked for. */
   released: string[]
+  tails: Position[]
 }
 
 /** A place where workers meet; `testTimes` hold there. */

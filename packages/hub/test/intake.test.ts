@@ -161,7 +161,7 @@ describe('the sessions of one token', () => {
   })
 
   it('may what its class says, that of the name default, or the usual', () => {
-    const classes = parseRates('{"slow":{"framesPerSecond":2,"bytesPerSecond":1000}}')
+    const classes = parseRates('{"slow":{"framesPerSecond":2,"bytesPerSecond":10000}}')
     const portion = (allowance: Allowance) => {
       for (let frames = 0; ; frames++) if (!allowance.take(1)) return frames
     }
@@ -169,11 +169,11 @@ describe('the sessions of one token', () => {
     expect(portion(rates.join({ jti: 'a', rate: 'slow' }))).toBe(1)
     const usual = (defaultRate.framesPerSecond * limits.burstMs) / 2_000
     expect(portion(rates.join({ jti: 'b', rate: 'constructor' }))).toBe(usual)
-    const all = new Rates(parseRates('{"default":{"framesPerSecond":20,"bytesPerSecond":1000}}'))
+    const all = new Rates(parseRates('{"default":{"framesPerSecond":20,"bytesPerSecond":10000}}'))
     expect(portion(all.join({ jti: 'a', rate: 'unknown' }))).toBe(10)
   })
 
-  it.each(['', '[]', '{"a":{}}', '{"a":{"framesPerSecond":0,"bytesPerSecond":1}}', '{"a":{"framesPerSecond":1}}'])(
+  it.each(['', '[]', '{"a":{}}', '{"a":{"framesPerSecond":0,"bytesPerSecond":10000}}', '{"a":{"framesPerSecond":1}}'])(
     'get no class from %s',
     (text) => {
       expect(() => parseRates(text)).toThrow()

@@ -1,4 +1,5 @@
-import { type Batch, type Bus, BusError, type Member } from '../src/bus.ts'
+import type { Position } from '@damon/protocol/frames'
+import { type Batch, type Bus, BusError, type Logged, type Member, type Range, type Reading } from '../src/bus.ts'
 
 /** An append that waits for its outcome. */
 export interface PendingAppend {
@@ -8,9 +9,19 @@ export interface PendingAppend {
   fail(code?: 'unavailable' | 'fenced'): void
 }
 
+/** A reading of logs that waits for its outcome. */
+export interface PendingReading {
+  ranges: Range[]
+  answer(batches: Logged[], missing?: Range[]): void
+  fail(): void
+}
+
 /** A bus whose appends and subscriptions end as the test says. */
 export interface ManualBus extends Bus {
   readonly appends: PendingAppend[]
+  readonly readings: PendingReading[]
+  /** What it says of where origins stand. */
+  standing: Position[]
   /** `+name` and `-name`, in order. */
   readonly subscriptions: string[]
   /** Settles subscriptions from now on; without it they succeed at once. */
@@ -21,9 +32,12 @@ export interface ManualBus extends Bus {
 export function manualBus(origin = 7): ManualBus {
   const appends: PendingAppend[] = []
   const subscriptions: string[] = []
+  const readings: PendingReading[] = []
   const bus: ManualBus = {
     origin,
     appends,
+    readings,
+    standing: [],
     subscriptions,
     subscribing: async () => undefined,
     append(batches, freeze) {
@@ -36,8 +50,17 @@ export function manualBus(origin = 7): ManualBus {
       })
       return promise
     },
+    heads: async () => bus.standing,
     forget: () => undefined,
-    read: async () => ({ batches: [], missing: [] }),
+    read(ranges) {
+      const { promise, resolve, reject } = Promise.withResolvers<Reading>()
+      readings.push({
+        ranges,
+        answer: (batches, missing = []) => resolve({ batches, missing }),
+        fail: () => reject(new BusError('unavailable')),
+      })
+      return promise
+    },
     subscribe(channel) {
       subscriptions.push(`+${channel}`)
       return bus.subscribing(channel)

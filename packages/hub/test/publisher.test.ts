@@ -86,6 +86,31 @@ describe('positions', () => {
     ])
     expect(appended(1)).toEqual([['group/a', 2, '7/4']])
   })
+
+  it('on a channel that was forgotten follow the highest number of all that were, and the bus forgets them too', async () => {
+    const heads = new Map<string, number>()
+    const forgotten: string[] = []
+    bus.forget = (channels) => void forgotten.push(...channels)
+    bus.append = async (batches) => {
+      for (const { channel, prev } of batches) heads.set(channel, prev)
+      return []
+    }
+    const dispatch = async (from: number, until: number) => {
+      for (let i = from; i <= until; i++) {
+        publish(`group/g${i}`, { sender: `s${i}` })
+        if (i % 1_000 === 0) await turn()
+      }
+      await turn()
+    }
+    await dispatch(1, 65_536)
+    expect([...heads.values()].every((prev) => prev === 0)).toBe(true)
+    await dispatch(65_537, 66_100)
+    expect(forgotten.length).toBeGreaterThanOrEqual(512)
+    publish('group/g1', { sender: 's1' })
+    await turn()
+    expect(forgotten).toContain('group/g1')
+    expect(heads.get('group/g1')).toBeGreaterThanOrEqual(512)
+  })
 })
 
 describe('an append', () => {

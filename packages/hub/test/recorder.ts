@@ -11,6 +11,7 @@ export function recorder(): { arrive: Arrive; events: StoreEvents } & Omit<
   const changes: TestWorker['changes'] = []
   const gone: TestWorker['gone'] = []
   const over: TestWorker['over'] = []
+  const tails: TestWorker['tails'] = []
   const released: TestWorker['released'] = []
   return {
     batches,
@@ -18,12 +19,14 @@ export function recorder(): { arrive: Arrive; events: StoreEvents } & Omit<
     gone,
     over,
     released,
+    tails,
     arrive: (batch, stamp) => batches.push({ batch, stamp }),
     events: {
       change: (change) => changes.push(change),
       gone: (sessions) => gone.push(...sessions),
       over: (sessions) => over.push(...sessions),
       release: (session) => released.push(session),
+      tails: (told) => tails.push(...told),
       ended: () => undefined,
       connected: () => undefined,
       garbled: () => undefined,

@@ -30,6 +30,7 @@ async function worker() {
   const events: StoreEvents = {
     change: () => void told.push('change'),
     gone: (sessions) => void told.push(`gone ${sessions.join()}`),
+    tails: () => undefined,
     over: () => undefined,
     release: () => undefined,
     ended: (origin) => void told.push(`ended ${origin}`),

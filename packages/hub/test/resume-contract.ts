@@ -60,6 +60,17 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
       expect(joined.heads).toEqual([{ origin: one.bus.origin, to: 'group/b', seq: 3 }])
     })
 
+    it('are told to whoever asks once everything up to there has arrived', async () => {
+      await two.bus.subscribe('group/a')
+      const text = 'x'.repeat(100_000)
+      await Promise.all(
+        Array.from({ length: 40 }, (_, i) => one.bus.append([batch(one, 'group/a', i, [i + 1, text])], [])),
+      )
+      const heads = await two.bus.heads(['group/none', ...Array.from({ length: 300 }, (_, i) => `g/${i}`), 'group/a'])
+      expect(two.batches.at(-1)?.batch.last).toBe(40)
+      expect(heads).toEqual([{ origin: one.bus.origin, to: 'group/a', seq: 40 }])
+    })
+
     it('outlive their origin', async () => {
       await one.bus.append([batch(one, 'group/a', 0, [1, 'x'])], [])
       await place.bury(one)

@@ -233,9 +233,10 @@ describe('a large snapshot', () => {
     for (let i = 0; i < 600; i++) put(`node/n${i}`, String(i))
   })
 
-  it('comes in frames of few entries, `more` on all but the last', () => {
+  it('comes in frames of few entries, `more` on all but the last', async () => {
     const one = watcher()
     watches.add(one, 1, 'node/')
+    await turn()
     expect(one.frames.map(({ entries, reset, more }) => [entries.length, reset, more])).toEqual([
       [limits.recordsPerFrame, true, true],
       [limits.recordsPerFrame, false, true],
@@ -244,10 +245,47 @@ describe('a large snapshot', () => {
     expect(one.view.size).toBe(600)
   })
 
-  it('and of few bytes', () => {
+  it('takes a turn of the event loop for each frame, and those who watch take turns', async () => {
+    const [one, other] = [watcher(), watcher()]
+    watches.add(one, 1, 'node/')
+    watches.add(other, 1, 'node/')
+    const counts = []
+    for (let i = 0; i < 5; i++) {
+      counts.push([one.frames.length, other.frames.length])
+      await new Promise(setImmediate)
+    }
+    expect(counts).toEqual([
+      [1, 1],
+      [2, 1],
+      [2, 2],
+      [3, 2],
+      [3, 3],
+    ])
+  })
+
+  it('is followed by what changed meanwhile, and by nothing when nobody watches any more', async () => {
+    const [one, other] = [watcher(), watcher()]
+    watches.add(one, 1, 'node/')
+    watches.add(other, 1, 'node/')
+    put('node/n1', 'changed')
+    drop('node/n599', 'over')
+    watches.remove(other, 1)
+    await turn()
+    expect(one.frames.map(({ snapshot, more }) => [snapshot, more])).toEqual([
+      [true, true],
+      [true, true],
+      [true, false],
+      [false, false],
+      [false, false],
+    ])
+    expect([one.view.get('node/n1'), one.view.size, other.frames.length]).toEqual(['changed', 599, 1])
+  })
+
+  it('and of few bytes', async () => {
     for (let i = 0; i < 9; i++) put(`large/l${i}`, Buffer.alloc(limits.recordBytes))
     const one = watcher()
     watches.add(one, 1, 'large/')
+    await turn()
     expect(one.frames.length).toBeGreaterThan(2)
     for (const { payload } of one.frames) expect(payload?.length).toBeLessThanOrEqual(limits.frameBytes)
   })

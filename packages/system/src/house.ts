@@ -17,6 +17,8 @@ export interface Unusual {
   /** Unix seconds. */
   exp?: number
   aud?: string
+  /** Its rate class. */
+  rate?: string
   /** The key of an earlier credential. */
   identity?: PrivateJwk
   /** Somebody who is not on the trust list under this name or with this key. */
@@ -82,6 +84,7 @@ export async function buildHouse(): Promise<House> {
       exp: unusual.exp ?? iat + hour,
       can: [...can],
       cnf: { jwk: { kty, crv, x } },
+      ...(unusual.rate !== undefined && { rate: unusual.rate }),
     })
     return {
       damon: 1,

@@ -9,6 +9,7 @@ const tools = {
   pebble: 'pebble',
   'pebble-challtestsrv': 'pebble',
   nginx: 'nginx-light',
+  haproxy: 'haproxy',
   wrk: 'wrk',
   chromium: 'chromium',
 } as const
@@ -69,7 +70,7 @@ function whatToInstall(missing: readonly string[], packages: readonly string[]):
     `The tests need ${missing.join(', ')} on the PATH.`,
     `On Debian or Ubuntu: sudo apt-get install ${packages.join(' ')}`,
     'Elsewhere: Redis 7 from https://redis.io, Pebble and pebble-challtestsrv from https://github.com/letsencrypt/pebble,',
-    'nginx 1.22 or newer from https://nginx.org, wrk from https://github.com/wg/wrk,',
+    'nginx 1.22 or newer from https://nginx.org, HAProxy 2.6 or newer from https://www.haproxy.org, wrk from https://github.com/wg/wrk,',
     'Chromium from https://www.chromium.org',
   ].join('\n')
 }

@@ -8,14 +8,14 @@ it('says at once what to install where nothing can install it', async () => {
   await using empty = await temporaryFolder()
   const providing = provideTools([empty.path])
   await expect(providing).rejects.toThrow(
-    'The tests need redis-server, pebble, pebble-challtestsrv, nginx, wrk, chromium on the PATH.',
+    'The tests need redis-server, pebble, pebble-challtestsrv, nginx, haproxy, wrk, chromium on the PATH.',
   )
-  await expect(providing).rejects.toThrow('sudo apt-get install redis-server pebble nginx-light wrk chromium')
+  await expect(providing).rejects.toThrow('sudo apt-get install redis-server pebble nginx-light haproxy wrk chromium')
 })
 
 it('names only what is missing, and is content once it is there', async () => {
   await using folder = await temporaryFolder()
-  for (const tool of ['pebble', 'pebble-challtestsrv', 'redis-server', 'nginx', 'wrk', 'chromium']) {
+  for (const tool of ['pebble', 'pebble-challtestsrv', 'redis-server', 'nginx', 'haproxy', 'wrk', 'chromium']) {
     await expect(provideTools(['', folder.path])).rejects.toThrow(tool)
     await writeFile(join(folder.path, tool), '')
     await expect(provideTools(['', folder.path])).rejects.toThrow(tool)

@@ -233,6 +233,10 @@ export class EmbeddedState {
     return { batches: batches.map(({ batch, stamp }) => ({ batch, stamp })), missing, rest: [...rest.values()] }
   }
 
+  heads(channels: string[]): Position[] {
+    return this.#joined(channels).heads
+  }
+
   subscribe(origin: number, channel: string): void {
     this.#workers.get(origin)?.channels.add(channel)
     const workers = this.#subscribers.get(channel)

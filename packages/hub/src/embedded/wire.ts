@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { deserialize, serialize } from 'node:v8'
+import type { Position } from '@damon/protocol/frames'
 import { batchHead } from '../batch.ts'
 import type { Asked, Batch, Member, Range } from '../bus.ts'
 import type {
@@ -25,6 +26,7 @@ export interface Calls {
     /** `bytes` as `encodeBatch` made them; `rest` is to be read by another call. */
     result: { batches: { batch: SealedBatch; stamp: number }[]; missing: Range[]; rest: Range[] }
   }
+  heads: { args: [channels: string[]]; result: Position[] }
   openSession: { args: [entry: SessionEntry]; result: Joined }
   join: { args: [session: string, channel: string]; result: Joined }
   leave: { args: [session: string, channel: string]; result: undefined }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { damonError } from '@damon/protocol/errors'
 import type { Context } from '../context.ts'
 import type { Session } from '../session.ts'
@@ -8,7 +9,11 @@ import type { FrameOf } from './frame.ts'
 export async function list(session: Session, frame: FrameOf<'list'>, context: Context): Promise<void> {
   checkRead(session, frame.prefix)
   const records = context.replica.list(frame.prefix)
-  for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) await session.sendPatiently(answer)
+  for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) {
+    await session.sendPatiently(answer)
+    if (session.isClosed) return
+    if ('more' in answer && answer.more) await setImmediate()
+  }
 }
 
 /** @throws DamonError `denied` unless one capability covers all that the prefix covers */

@@ -7,6 +7,7 @@ const scripts = [
   'asked',
   'end',
   'forget',
+  'heads',
   'join',
   'open-session',
   'pick-for',

@@ -30,6 +30,10 @@ export class RedisKeys {
   get n() {
     return `${this.prefix}n`
   }
+  /** Counter of questions for heads. */
+  get echoes() {
+    return `${this.prefix}echoes`
+  }
   /** Counter of changes to records. */
   get revision() {
     return `${this.prefix}revision`
@@ -104,6 +108,10 @@ export class RedisKeys {
   /** Pub/sub: sessions that are over. */
   get over() {
     return `${this.prefix}over`
+  }
+  /** Pub/sub: where workers stand on the channels that they used of late. */
+  get tails() {
+    return `${this.prefix}tails`
   }
   /** Pub/sub: words to one worker. */
   worker(origin: number) {

@@ -61,6 +61,11 @@ export class RedisSubscriber {
     await this.#redis.ping()
   }
 
+  /** What arrives on the present connection is not to be trusted. */
+  reconnect(): void {
+    this.#redis.disconnect(true)
+  }
+
   close(): void {
     this.#redis.disconnect()
   }
