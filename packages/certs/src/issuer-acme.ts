@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import type { Logger } from '@damon/runtime/logger'
 import type { CertificatePair } from '@damon/trust/envelope'
 import type * as acme from 'acme-client'
@@ -171,7 +172,8 @@ export class AcmeIssuer implements Issuer {
       const state = await this.#look(client, known.url, signal)
       if (state) return { open: known, state }
     }
-    if (known) await this.#options.ledger.refund(known.spent)
+    // One that came to a certificate and was not forgotten because of a crash has spent what it took.
+    if (known && !isKeyOf(known.key, current?.chain)) await this.#options.ledger.refund(known.spent)
     const made = await createRequest(names, keyType)
     const open = { names: [...names], keyType, profile, after: current?.fingerprint, ...made, spent: [] }
     await this.#orders.write(id, open)
@@ -305,6 +307,10 @@ export class AcmeIssuer implements Issuer {
 /** The identifier of the certificate that an order of the same authority replaces. */
 function replacedBy({ current }: Order): string | undefined {
   return current?.chain === undefined ? undefined : certificateId(current.chain)
+}
+
+function isKeyOf(key: string, chain: string | undefined): boolean {
+  return chain !== undefined && new X509Certificate(chain).checkPrivateKey(createPrivateKey(key))
 }
 
 function kindOf({ names, current }: Order, replaces: string | undefined) {

@@ -1,13 +1,16 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
 import { checkPair } from '@damon/trust/certificate-node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ChallengeRecords } from '../src/challenge-records.ts'
-import { systemClock } from '../src/clock.ts'
-import { Ledger } from '../src/ledger.ts'
 import { Shelf } from '../src/shelf.ts'
-import { type AcmeSetup, acmeSetup, orderOf, quiet } from './acme-setup.ts'
+import { type AcmeSetup, acmeSetup, orderOf } from './acme-setup.ts'
+import type { MortalLife } from './fixtures/mortal.ts'
 
-const names = ['example.com']
+const script = fileURLToPath(new URL('./fixtures/mortal.ts', import.meta.url))
 let setup: AcmeSetup
 
 beforeAll(async () => {
@@ -15,106 +18,53 @@ beforeAll(async () => {
 })
 afterAll(() => setup[Symbol.asyncDispose]())
 
-/** Everything that a process does to the world outside it, and what happens after so many of these steps: nothing more. */
-class Life {
-  readonly #dying = new AbortController()
-  steps: string[] = []
-  #left: number
-
-  constructor(steps: number) {
-    this.#left = steps
-  }
-
-  get signal(): AbortSignal {
-    return this.#dying.signal
-  }
-
-  /** A step has been taken. The last one takes effect, but nobody learns of it. */
-  took(step: string): void {
-    this.#dying.signal.throwIfAborted()
-    this.steps.push(step)
-    this.#left -= 1
-    if (this.#left > 0) return
-    this.#dying.abort(new Error('killed'))
-    throw this.#dying.signal.reason
-  }
-
-  /** The object as a mortal process has it: after each of these calls it may be dead, and when it is, none gets through. */
-  give<T extends object>(object: T, methods: readonly (keyof T & string)[]): T {
-    return new Proxy(object, {
-      get: (target, name, receiver) => {
-        const value = Reflect.get(target, name, target === receiver ? receiver : target)
-        if (typeof value !== 'function') return value
-        if (!methods.includes(name as keyof T & string)) return value.bind(target)
-        return async (...args: unknown[]) => {
-          this.#dying.signal.throwIfAborted()
-          const result = await value.apply(target, args)
-          this.took(`${String(name)} ${String(args[0])}`)
-          return result
-        }
-      },
-    })
-  }
+/** A process that lives for so many steps of an order. Resolves to those that it took, and to how it ended. */
+async function live(course: Pick<MortalLife, 'unfinished' | 'next' | 'steps'>) {
+  const state = dirname(setup.file('any'))
+  const { directoryUrl: directory, ca } = setup.proxy
+  const { token, url } = setup.api
+  const { address, port } = setup.names
+  const life: MortalLife = { state, directory, ca, api: { token, url }, names: { address, port }, ...course }
+  const { PATH = '', HOME = '' } = process.env
+  const env = { PATH, HOME, LIFE: JSON.stringify(life), NODE_COMPILE_CACHE: join(state, 'compiled') }
+  const child = spawn(process.execPath, [script], { env, stdio: ['ignore', 'pipe', 'inherit'], timeout: 60_000 })
+  const [said, [code, signal]] = await Promise.all([text(child.stdout!), once(child, 'exit')])
+  return { steps: said.split('\n').filter(Boolean), code: code as number | null, signal: signal as string | null }
 }
 
-/** One process: an attempt from the first step to the certificate in the store. Resolves to whether it got there. */
-async function attempt(id: string, life: Life): Promise<boolean> {
-  const store = life.give(setup.store, ['write', 'remove', 'create'])
-  const dns = life.give(setup.dns, ['addTxt', 'removeTxt'])
-  const records = new ChallengeRecords({ store, dns, log: quiet })
-  const ledger = new Ledger({ store, issuer: id, clock: systemClock, counts: true })
-  const issuer = setup.restart({ store, dns, records, ledger })
-  const shelf = new Shelf(store)
-  setup.proxy.onCall = ({ resource, method }) => {
-    if (method !== 'POST') return
-    try {
-      life.took(`POST ${resource}`)
-    } catch {
-      // Dead: the answer goes to nobody.
-    }
-  }
-  try {
-    const pair = await issuer.issue(orderOf(id, names), life.signal)
-    await shelf.add(id, pair, { issuer: 'pebble', names }, Date.now())
-    await issuer.settle(id)
-    return true
-  } catch (error) {
-    if (!life.signal.aborted) throw error
-    return false
-  }
-}
+const stored = (id: string) => new Shelf(setup.store).load(id, Date.now())
 
-test('a process that is killed after any single step goes on where it was: one certificate, no TXT record left', async () => {
+test('a process that is killed after any single step is succeeded by one that goes on: one certificate, no TXT record left', async () => {
   const before = setup.pebble.issued()
-  const whole = new Life(Infinity)
-  expect(await attempt('whole', whole)).toBe(true)
+  const whole = await live({ next: 'whole', steps: 1_000 })
+  expect(whole).toMatchObject({ code: 0, signal: null })
   expect(setup.pebble.issued()).toBe(before + 1)
-  expect(whole.steps.length).toBeGreaterThan(15)
-  for (let steps = 1; ; steps++) {
-    const id = `killed-${steps}`
-    const issued = setup.pebble.issued()
-    const life = new Life(steps)
-    const got = await attempt(id, life)
-    const stored = await new Shelf(setup.store).load(id, Date.now())
-    if (!stored) expect(await attempt(id, new Life(Infinity)), `after ${life.steps.at(-1)}`).toBe(true)
-    expect(setup.pebble.issued() - issued, `after ${life.steps.at(-1)}`).toBe(1)
-    const certificate = await new Shelf(setup.store).load(id, Date.now())
-    expect(checkPair({ ...certificate!, names, now: Date.now() }).names).toEqual(names)
-    await setup.records.sweep()
-    expect(setup.api.records('example.com'), `after ${life.steps.at(-1)}`).toEqual([])
-    if (got) break
+  expect(whole.steps).toEqual(expect.arrayContaining(['POST order-plz', 'POST v2/domains', 'POST finalize-order']))
+  for (let steps = 1; steps <= whole.steps.length + 1; steps++) {
+    const unfinished = steps > 1 ? `killed-${steps - 1}` : undefined
+    const next = `killed-${steps}`
+    const { steps: taken, signal } = await live({ ...(unfinished && { unfinished }), next, steps })
+    const point = `killed after ${taken.join(', ')}`
+    expect(taken, point).toEqual(whole.steps.slice(0, steps))
+    expect(signal, point).toBe(steps <= whole.steps.length ? 'SIGKILL' : null)
+    if (!unfinished) continue
+    const names = [`${unfinished}.example.com`]
+    expect(checkPair({ ...(await stored(unfinished))!, names, now: Date.now() }).names).toEqual(names)
+    const left = setup.api.records('example.com').filter(({ name }) => !name.includes(next))
+    expect(left, point).toEqual([])
   }
-}, 120_000)
+  expect(await stored(`killed-${whole.steps.length + 1}`)).toBeDefined()
+  // One for each order, whenever its first process was killed.
+  expect(setup.pebble.issued() - before).toBe(whole.steps.length + 2)
+  expect(setup.api.records('example.com')).toEqual([])
+}, 240_000)
 
 test('the order that was under way is what is stored, sealed: nothing of its key can be read on disk', async () => {
-  const life = new Life(Infinity)
-  const store = life.give(setup.store, ['write'])
-  const issuer = setup.restart({ store })
-  await issuer.issue(orderOf('sealed', ['sub.example.com']), life.signal)
+  const issuer = setup.restart()
+  await issuer.issue(orderOf('sealed', ['sub.example.com']), new AbortController().signal)
   const order = Buffer.from((await setup.store.read('order/pebble/sealed'))!).toString()
   expect(order).toContain('PRIVATE KEY')
   expect(await readFile(setup.file('order/pebble/sealed'), 'latin1')).not.toContain('PRIVATE KEY')
-  expect(life.steps.indexOf('write order/pebble/sealed')).toBeGreaterThanOrEqual(0)
   await issuer.settle('sealed')
   expect(await setup.store.read('order/pebble/sealed')).toBeUndefined()
 })

@@ -2,6 +2,8 @@ import { X509Certificate } from 'node:crypto'
 import { eventually } from '@damon/testkit/eventually'
 import { checkPair } from '@damon/trust/certificate-node'
 import { expect, test } from 'vitest'
+import { systemClock } from '../src/clock.ts'
+import { Ledger } from '../src/ledger.ts'
 import { acmeSetup, orderOf } from './acme-setup.ts'
 
 const never = new AbortController().signal
@@ -83,4 +85,16 @@ test('a name that the authority refuses is a terminal error with its words', asy
     retry: false,
     message: expect.stringMatching(/answered 400 \w+: /),
   })
+})
+
+test('an order that came to a certificate has spent its tokens, also when a crash kept it from being forgotten', async () => {
+  await using setup = await acmeSetup()
+  const ledger = new Ledger({ store: setup.store, issuer: 'pebble', clock: systemClock, counts: true })
+  const kind = { names, isRenewal: true, isExempt: false }
+  const { chain } = await setup.issuer.issue(orderOf('spent', names), never)
+  const current = { fingerprint: 'f'.repeat(64), chain, isSame: true, isInWindow: false }
+  await setup.restart().issue(orderOf('spent', names, { current }), never)
+  for (let more = 0; more < 3; more++) await ledger.reserve(kind)
+  expect(await ledger.refusal(kind)).toMatchObject({ code: 'limit_reached' })
+  await setup.issuer.settle('spent')
 })

@@ -23,7 +23,7 @@ const minute = 60_000
 const hour = 60 * minute
 const day = 24 * hour
 const start = Date.parse('2026-12-01T00:00:00Z')
-const lives: Record<string, number> = { '': 90 * day, later: 64 * day, tlsserver: 45 * day }
+const lives: Record<string, number> = { '': 90 * day, later: 64 * day, tlsserver: 45 * day, shortlived: 160 * hour }
 const zones = ['one.test', 'two.test', 'three.test', 'four.test', 'five.test']
 /** What goes wrong from a day of the year to another one, and for longer if nobody met it by then. */
 const troubles = {
@@ -130,8 +130,8 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
   const certificates = Object.fromEntries(
     Array.from({ length: 50 }, (_, number) => {
       const name = `n${number}.${zones[number % zones.length]}`
-      const profile = number < 3 ? 'tlsserver' : number < 8 ? 'later' : undefined
-      const issuer = number < 4 ? 'suggesting' : 'plain'
+      const profile = number < 3 ? 'tlsserver' : number < 8 ? 'later' : number < 10 ? 'shortlived' : undefined
+      const issuer = number < 4 || number === 8 ? 'suggesting' : 'plain'
       return [`c${number}`, { issuer, names: number % 7 === 0 ? [name, `*.${name}`] : [name], profile }]
     }),
   )

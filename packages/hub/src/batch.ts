@@ -3,21 +3,28 @@ import { type Batch, batchKinds } from './bus.ts'
 // origin u32, prev u48, first u48, last u48, kind u8, fast u8; then the frames, which know their own lengths
 const head = 24
 
-/** The head of a batch as the bus carries it; the channel travels beside it, the frames behind it. */
-export function batchHead(batch: Batch): Buffer {
-  const out = Buffer.allocUnsafe(head)
-  out.writeUInt32BE(batch.origin, 0)
-  out.writeUIntBE(batch.prev, 4, 6)
-  out.writeUIntBE(batch.first, 10, 6)
-  out.writeUIntBE(batch.last, 16, 6)
-  out[22] = batchKinds.indexOf(batch.kind)
-  out[23] = batch.fast ? 1 : 0
-  return out
+/** Length of a batch as the bus carries it; the channel travels beside it. */
+export function encodedLength(batch: Batch): number {
+  return head + batch.bytes.length
 }
 
-/** A batch as the bus carries it. */
-export function encodeBatch(batch: Batch): Buffer {
-  return Buffer.concat([batchHead(batch), batch.bytes])
+/** Writes a batch as the bus carries it; returns where it ends. */
+export function writeBatch(out: Buffer, at: number, batch: Batch): number {
+  out.writeUInt32BE(batch.origin, at)
+  out.writeUIntBE(batch.prev, at + 4, 6)
+  out.writeUIntBE(batch.first, at + 10, 6)
+  out.writeUIntBE(batch.last, at + 16, 6)
+  out[at + 22] = batchKinds.indexOf(batch.kind)
+  out[at + 23] = batch.fast ? 1 : 0
+  out.set(batch.bytes, at + head)
+  return at + head + batch.bytes.length
+}
+
+/** A batch as the bus carries it, behind `headroom` bytes for others. */
+export function encodeBatch(batch: Batch, headroom = 0): Buffer {
+  const out = Buffer.allocUnsafe(headroom + encodedLength(batch))
+  writeBatch(out, headroom, batch)
+  return out
 }
 
 /**

@@ -10,7 +10,7 @@ import { LogBounds } from './redis/log-bounds.ts'
 import { LogReader } from './redis/log-reader.ts'
 import { RedisSubscriber } from './redis/subscriber.ts'
 import { parseTails, Tails } from './redis/tails.ts'
-import { open, seal } from './seal.ts'
+import { open, seal, sealBytes, sealInPlace } from './seal.ts'
 import {
   type Joined,
   lateSweepMs,
@@ -261,7 +261,7 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       const now = performance.now()
       if (batches.length > 0) bounds.add(highest, bytes, now)
       const args: (string | number | Buffer)[] = [origin, highest, bounds.due(now), batches.length]
-      for (const batch of batches) args.push(batch.channel, batch.last, seal(encodeBatch(batch)))
+      for (const batch of batches) args.push(batch.channel, batch.last, sealInPlace(encodeBatch(batch, sealBytes)))
       args.push(keys.batches(''))
       for (const one of asked) args.push(...askedArguments(one, freeze))
       try {

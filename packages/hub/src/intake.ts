@@ -5,7 +5,7 @@ import type { Restrained } from './restraint.ts'
 import type { Tick } from './tick.ts'
 
 /** Why a session is not read now. */
-const reasons = { inbox: 1, turn: 2, rate: 4, restraint: 8 } as const
+const reasons = { inbox: 1, turn: 2, rate: 4, restraint: 8, bus: 16 } as const
 
 /** In place of reasons, when it is over: nothing can be added to it or taken from it. */
 const closed = -1
@@ -119,6 +119,15 @@ export class Intake implements Source, Restrained {
 
   release(): void {
     this.#go(reasons.restraint)
+  }
+
+  /** The bus does not take what it brings as fast as it brings it. */
+  brake(): void {
+    this.#stop(reasons.bus)
+  }
+
+  releaseBrake(): void {
+    this.#go(reasons.bus)
   }
 
   /** Nothing pauses or resumes the source any more. */

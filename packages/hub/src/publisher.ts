@@ -8,6 +8,9 @@ import type { Tick } from './tick.ts'
 /** Beyond these an append is cut: a script takes only so many arguments. */
 const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
 
+/** So much may wait for the bus before those who bring more are no longer read; until half of it is gone, bytes. */
+const brakeBytes = 2 * 1024 * 1024
+
 /** Channels whose last number is remembered; one that was long unused is forgotten for another. */
 const rememberedLanes = 65_536
 
@@ -19,6 +22,9 @@ export interface Sender {
   /** All that it sent up to this number is in the log, or was refused. `patient`: it is nothing that somebody waits for. */
   acknowledge(number: number, origin: number, seq: number, patient: boolean): void
   refuse(number: number, error: unknown): void
+  /** It brings more than the bus takes and MUST wait until released. */
+  brake(): void
+  release(): void
 }
 
 /** A frame on its way to the bus, without the position, which the publisher gives. */
@@ -122,6 +128,7 @@ export class Publisher {
   /** The highest number of a channel that was forgotten. */
   #floor = 0
   readonly #forgotten: string[] = []
+  readonly #braked = new Set<Sender>()
   #underWay = false
   #seq = 0
   #waiting = 0
@@ -161,6 +168,10 @@ export class Publisher {
     if (sender) append.expect(publication, sender, seq)
     this.#waiting += frame.length
     this.#tick.want()
+    if (sender && this.#waiting > brakeBytes && !this.#braked.has(sender)) {
+      this.#braked.add(sender)
+      sender.brake()
+    }
   }
 
   /**
@@ -241,6 +252,7 @@ export class Publisher {
           sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
         for (const { asked, resolve } of append.freezes)
           resolve(asked.member ? [asked.member] : (frozen[channels.indexOf(asked.channel)] ?? []))
+        this.#releaseBraked()
       },
       (cause) => {
         this.#underWay = false
@@ -253,9 +265,17 @@ export class Publisher {
           this.#waiting -= waiting.frames.bytes
           this.#refuse(waiting, waiting.frames.close(this.origin), error)
         }
+        this.#releaseBraked()
         if (error.code === 'fenced') this.#fenced()
       },
     )
+  }
+
+  #releaseBraked(): void {
+    if (this.#braked.size === 0 || this.#waiting > brakeBytes / 2) return
+    const braked = [...this.#braked]
+    this.#braked.clear()
+    for (const sender of braked) sender.release()
   }
 
   /** Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests. */

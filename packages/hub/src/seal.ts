@@ -6,6 +6,15 @@ export function seal(bytes: Buffer): Buffer {
   return Buffer.concat([Buffer.of(plain), bytes])
 }
 
+/** Bytes that a seal takes in front of what it seals. */
+export const sealBytes = 1
+
+/** As `seal`, for bytes behind room for the seal. */
+export function sealInPlace(bytes: Buffer): Buffer {
+  bytes[0] = plain
+  return bytes
+}
+
 /**
  * Gives back what `seal` was given.
  * @throws Error for a version that this hub does not know

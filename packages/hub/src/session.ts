@@ -258,6 +258,14 @@ export class Session
     this.#receipts.refuse(number)
   }
 
+  brake(): void {
+    this.intake.brake()
+  }
+
+  release(): void {
+    this.intake.releaseBrake()
+  }
+
   /** Tells an error: of a control frame (`id`), of a numbered frame (`number`) or of the connection. */
   sendError(
     error: unknown,

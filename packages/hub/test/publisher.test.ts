@@ -11,6 +11,8 @@ import { type ManualBus, manualBus, turn } from './manual-bus.ts'
 
 let bus: ManualBus
 let told: string[]
+/** Who waits for the bus. */
+let braked: string[]
 let local: string[]
 let fenced: number
 let clear: boolean
@@ -21,6 +23,8 @@ const sender = (name: string): Sender => ({
   acknowledge: (number, origin, seq, patient) =>
     void told.push(`${name} ${patient ? 'patient ' : ''}ack ${number} at ${origin}/${seq}`),
   refuse: (number, error) => void told.push(`${name} refused ${number} ${(error as { code: string }).code}`),
+  brake: () => void braked.push(name),
+  release: () => void braked.splice(braked.indexOf(name), 1),
 })
 const a = sender('a')
 
@@ -29,6 +33,7 @@ const asked = (channel: string) => ({ session: '00000000000000aa', number: 1, ch
 beforeEach(() => {
   bus = manualBus(7)
   told = []
+  braked = []
   local = []
   fenced = 0
   clear = true
@@ -233,6 +238,29 @@ describe('a receipt', () => {
     expect(publisher.waiting).toBe(0)
     expect(() => send(100)).not.toThrow()
     await turn()
+  })
+})
+
+describe('a sender that brings more than the bus takes', () => {
+  const send = (to: Sender, number: number) =>
+    publish('all', { receipt: { to, number }, size: 512 * 1024, sender: String(number) })
+
+  it.each(['confirm', 'fail'] as const)('waits until the bus has caught up (%s)', async (outcome) => {
+    const b = sender('b')
+    for (let number = 1; number <= 3; number++) send(a, number)
+    expect(braked).toEqual([])
+    for (let number = 4; number <= 6; number++) send(a, number)
+    send(b, 7)
+    expect(braked).toEqual(['a', 'b'])
+    await turn()
+    bus.appends[0]?.confirm()
+    await turn()
+    expect([braked, publisher.waiting > 0]).toEqual([['a', 'b'], true])
+    bus.appends[1]?.[outcome]()
+    await turn()
+    if (outcome === 'confirm') bus.appends[2]?.confirm()
+    await turn()
+    expect(braked).toEqual([])
   })
 })
 

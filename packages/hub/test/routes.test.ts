@@ -11,8 +11,9 @@ const subject = 'bot/a'
 let routes: Routes
 
 beforeEach(() => {
-  const refuse = () => undefined
-  routes = new Routes({ id: session, subject, order: new SendOrder(), acknowledge: refuse, refuse })
+  const not = () => undefined
+  const sender = { acknowledge: not, refuse: not, brake: not, release: not }
+  routes = new Routes({ id: session, subject, order: new SendOrder(), ...sender })
 })
 
 const frame = (more: Partial<SendFrame> = {}): SendFrame => ({

@@ -4,7 +4,7 @@ import type { Logger } from '@damon/runtime/logger'
 import type { StoreTimes } from '../store.ts'
 import type { Kept } from './kept.ts'
 import { EmbeddedState } from './state.ts'
-import { lineBytes, type PrimaryMessage, receive, send, sendBatch, type WorkerMessage } from './wire.ts'
+import { lineBytes, type PrimaryMessage, receive, send, sendAppended, sendBatch, type WorkerMessage } from './wire.ts'
 
 /** How often leases and graces are looked at, ms. */
 const sweepMs = 250
@@ -49,11 +49,16 @@ export class EmbeddedHost implements Disposable {
     this.#lines.set(origin, line)
     this.#tell(origin, { kind: 'admitted', origin, epoch: this.#epoch })
     receive<WorkerMessage>(line, {
-      value: (message) => this.#reply(origin, message.id, message.name, () => this.#answer(origin, message)),
+      value: (message) =>
+        this.#attempt(origin, message.id, message.name, () => {
+          this.#tell(origin, { kind: 'result', id: message.id, value: this.#answer(origin, message) })
+        }),
       append: (id, batches, freeze, asked) =>
-        this.#reply(origin, id, 'append', () => {
+        this.#attempt(origin, id, 'append', () => {
           if (!this.#state.has(origin)) throw new Error('fenced')
-          return this.#state.append(origin, batches, freeze, asked)
+          const frozen = this.#state.append(origin, batches, freeze, asked)
+          const line = this.#lineTo(origin)
+          if (line) sendAppended(line, id, frozen)
         }),
     })
     line.on('close', () => {
@@ -83,9 +88,9 @@ export class EmbeddedHost implements Disposable {
     }
   }
 
-  #reply(origin: number, id: number, call: string, work: () => unknown): void {
+  #attempt(origin: number, id: number, call: string, work: () => void): void {
     try {
-      this.#tell(origin, { kind: 'result', id, value: work() })
+      work()
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error)
       if (text !== 'fenced') this.#log.error({ err: error, call }, 'a call of a worker failed')

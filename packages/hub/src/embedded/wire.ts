@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { deserialize, serialize } from 'node:v8'
 import type { Position } from '@damon/protocol/frames'
-import { batchHead } from '../batch.ts'
+import { encodedLength, writeBatch } from '../batch.ts'
 import type { Asked, Batch, Member, Range } from '../bus.ts'
 import type {
   Joined,
@@ -78,64 +78,81 @@ export interface SealedBatch {
 // Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
 //   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel;
 //            what is asked as JSON, if anything is
+//   appended id u32
 //   batch    stamp u48, channel u8, channel, bytes
-const kinds = { value: 0, append: 1, batch: 2 } as const
+const kinds = { value: 0, append: 1, batch: 2, appended: 3 } as const
 
 /** What arrives, by kind. */
 export interface Inbox<T> {
   value(message: T): void
   append?(id: number, batches: SealedBatch[], freeze: string[], asked: Asked[]): void
+  appended?(id: number): void
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
 
-function write(socket: Duplex, kind: number, parts: Buffer[]): void {
-  const head = Buffer.allocUnsafe(5)
-  head.writeUInt32BE(parts.reduce((sum, part) => sum + part.length, 1))
-  head[4] = kind
-  const length = parts.reduce((sum, part) => sum + part.length, 5)
-  if (length < 16 * 1024) {
-    socket.write(Buffer.concat([head, ...parts], length))
-    return
-  }
-  socket.cork()
-  socket.write(head)
-  for (const part of parts) socket.write(part)
-  socket.uncork()
+/** Where a message has what its kind says. */
+const bodyAt = 5
+
+/** A message with room for that many bytes behind its kind. */
+function message(kind: number, length: number): Buffer {
+  const out = Buffer.allocUnsafe(bodyAt + length)
+  out.writeUInt32BE(1 + length)
+  out[4] = kind
+  return out
 }
 
 /** Sends a value. */
-export function send(socket: Duplex, message: PrimaryMessage | WorkerMessage): void {
-  write(socket, kinds.value, [serialize(message)])
+export function send(socket: Duplex, value: PrimaryMessage | WorkerMessage): void {
+  const bytes = serialize(value)
+  const out = message(kinds.value, bytes.length)
+  out.set(bytes, bodyAt)
+  socket.write(out)
 }
 
 /** Sends what a worker appends. */
 export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze: string[], asked: Asked[]): void {
-  const head = Buffer.allocUnsafe(8)
-  head.writeUInt32BE(id)
-  head.writeUInt16BE(batches.length, 4)
-  head.writeUInt16BE(freeze.length, 6)
-  const parts: Buffer[] = [head]
+  const requests = asked.length > 0 ? Buffer.from(JSON.stringify(asked)) : undefined
+  let length = 8 + (requests?.length ?? 0)
+  for (const batch of batches) length += 6 + batch.channel.length + encodedLength(batch)
+  for (const channel of freeze) length += 1 + channel.length
+  const out = message(kinds.append, length)
+  out.writeUInt32BE(id, bodyAt)
+  out.writeUInt16BE(batches.length, bodyAt + 4)
+  out.writeUInt16BE(freeze.length, bodyAt + 6)
+  let at = bodyAt + 8
   for (const batch of batches) {
-    const channel = Buffer.from(batch.channel, 'latin1')
-    const own = batchHead(batch)
-    const lengths = Buffer.allocUnsafe(6)
-    lengths[0] = channel.length
-    lengths[1] = batch.fast ? 1 : 0
-    lengths.writeUInt32BE(own.length + batch.bytes.length, 2)
-    parts.push(lengths, channel, own, batch.bytes)
+    out[at] = batch.channel.length
+    out[at + 1] = batch.fast ? 1 : 0
+    out.writeUInt32BE(encodedLength(batch), at + 2)
+    at += 6 + out.write(batch.channel, at + 6, 'latin1')
+    at = writeBatch(out, at, batch)
   }
-  for (const channel of freeze) parts.push(Buffer.of(channel.length), Buffer.from(channel, 'latin1'))
-  if (asked.length > 0) parts.push(Buffer.from(JSON.stringify(asked)))
-  write(socket, kinds.append, parts)
+  for (const channel of freeze) {
+    out[at] = channel.length
+    at += 1 + out.write(channel, at + 1, 'latin1')
+  }
+  if (requests) out.set(requests, at)
+  socket.write(out)
+}
+
+/** Tells a worker that its append is in the log, with the members that it asked for. */
+export function sendAppended(socket: Duplex, id: number, frozen: Member[][]): void {
+  if (frozen.length > 0) {
+    send(socket, { kind: 'result', id, value: frozen })
+    return
+  }
+  const out = message(kinds.appended, 4)
+  out.writeUInt32BE(id, bodyAt)
+  socket.write(out)
 }
 
 /** Sends a batch to a worker that subscribed its channel. */
-export function sendBatch(socket: Duplex, batch: SealedBatch, stamp: number): void {
-  const head = Buffer.allocUnsafe(7 + batch.channel.length)
-  head.writeUIntBE(stamp, 0, 6)
-  head[6] = batch.channel.length
-  head.write(batch.channel, 7, 'latin1')
-  write(socket, kinds.batch, [head, batch.bytes])
+export function sendBatch(socket: Duplex, { channel, bytes }: SealedBatch, stamp: number): void {
+  const out = message(kinds.batch, 7 + channel.length + bytes.length)
+  out.writeUIntBE(stamp, bodyAt, 6)
+  out[bodyAt + 6] = channel.length
+  out.set(bytes, bodyAt + 7 + out.write(channel, bodyAt + 7, 'latin1'))
+  socket.write(out)
 }
 
 /** Takes messages off a socket. */
@@ -174,6 +191,7 @@ function open<T>(message: Buffer, inbox: Inbox<T>): void {
     const end = 8 + message.readUInt8(7)
     inbox.batch?.(message.toString('latin1', 8, end), message.subarray(end), message.readUIntBE(1, 6))
   } else if (kind === kinds.append) openAppend(message, inbox)
+  else if (kind === kinds.appended) inbox.appended?.(message.readUInt32BE(1))
 }
 
 function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
