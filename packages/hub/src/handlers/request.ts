@@ -44,6 +44,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
     context.publisher.publish({
       channel,
       kind: 'request',
+      around: true,
       frame: encoded,
       order: session.order,
       sender: session,
@@ -72,7 +73,14 @@ function anotherFor(session: Session, frame: RequestFrame, deadlineMs: number, c
     async ask(member) {
       const channel = `session/${member.session}`
       const message = new EncodedFrame(messageOf(session, { ...frame, payload }, left()))
-      context.publisher.publish({ channel, kind: 'request', frame: message, order: new SendOrder(), number: 0 })
+      context.publisher.publish({
+        channel,
+        kind: 'request',
+        around: true,
+        frame: message,
+        order: new SendOrder(),
+        number: 0,
+      })
       await context.publisher.freeze({ session: session.id, number, channel, quorum, deadlineMs: left(), member })
     },
   }

@@ -12,6 +12,7 @@ const scripts = [
   'open-session',
   'pick-for',
   'renew',
+  'restore',
   'take-over',
   'write',
 ] as const

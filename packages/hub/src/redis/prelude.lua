@@ -64,7 +64,9 @@ end
 
 -- Kept records count for who wrote them.
 local function count_kept(prefix, record, by)
-  if record and not record.leased and redis.call('HINCRBY', prefix .. 'kept', record.subject, by) <= 0 then
+  -- Of what was written back into an emptied Redis nobody knows who wrote it.
+  if not record or record.leased or (record.subject or '') == '' then return end
+  if redis.call('HINCRBY', prefix .. 'kept', record.subject, by) <= 0 then
     redis.call('HDEL', prefix .. 'kept', record.subject)
   end
 end
