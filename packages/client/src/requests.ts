@@ -16,7 +16,7 @@ export interface RequestOptions<Part = unknown> {
   signal?: AbortSignal
   /** Settle after so many answers; 0 = all. */
   quorum?: number
-  /** Doing it twice does no harm: of `any` member of a group, another is asked when one is gone before it answered. */
+  /** Asked twice it does no more than once: `any` may ask another member when the first is gone before it answered. */
   idempotent?: boolean
   /** Called with each piece that a receiver sends before its answer. */
   onPart?(part: AnswerPart<Part>): void
@@ -55,7 +55,7 @@ export class Requests {
       else if (this.#outbound.withdraw(outgoing)) request.settle()
     })
     const outgoing: Outgoing = {
-      frame: { ...unnumbered, type: 'request', any, to, event, deadline, quorum, idempotent },
+      frame: { ...unnumbered, type: 'request', any, idempotent, to, event, deadline, quorum },
       expiresAt: performance.now() + deadline,
       sent: (own) => {
         number = own

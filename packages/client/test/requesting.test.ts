@@ -21,16 +21,13 @@ async function asking(options: Parameters<typeof aClient>[1] = {}) {
 for (const codec of ['binary', 'json'] as const) {
   test(`gathers one answer from each receiver (${codec})`, async () => {
     const { client, connection } = await asking({ codec })
-    const request = client
-      .group('bots')
-      .request('drain', { node: 'a' }, { deadline: 2_000, quorum: 3, idempotent: true })
+    const request = client.group('bots').request('drain', { node: 'a' }, { deadline: 2_000, quorum: 3 })
     expect(await connection.next('request')).toMatchObject({
       number: 1,
       to: 'group/bots',
       event: 'drain',
       deadline: 2_000,
       quorum: 3,
-      idempotent: true,
       payload: json({ node: 'a' }),
     })
     connection.send(verdict({ seq: 1, session: sessions[1]!, from: 'bot/a', payload: json({ moved: 2 }) }))

@@ -148,13 +148,21 @@ class Reader {
   }
 }
 
-function flags(frame: { again?: boolean; any?: boolean; bytes?: boolean; late?: boolean; request?: unknown }): number {
+function flags(frame: {
+  again?: boolean
+  any?: boolean
+  bytes?: boolean
+  late?: boolean
+  request?: unknown
+  idempotent?: boolean | undefined
+}): number {
   return (
     (frame.again ? flag.again : 0) |
     (frame.any ? flag.any : 0) |
     (frame.bytes ? flag.bytes : 0) |
     (frame.late ? flag.late : 0) |
-    (frame.request === true ? flag.request : 0)
+    (frame.request === true ? flag.request : 0) |
+    (frame.idempotent ? flag.idempotent : 0)
   )
 }
 
@@ -163,8 +171,8 @@ function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Arr
   const size = (request ? sizes.request : sizes.send) + frame.to.length + frame.event.length + frame.payload.length
   const out = new Writer(frame.type, size, headroom)
   out.u8(frameNumbers.client[frame.type])
-  const idempotent = frame.type === 'request' && frame.idempotent === true
-  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes }) | (idempotent ? flag.idempotent : 0))
+  const idempotent = request && frame.idempotent
+  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes, idempotent }))
   out.u32('number', frame.number)
   if (request) {
     out.u32('deadline', frame.deadline)
@@ -314,14 +322,14 @@ export function decodeClientFrame(bytes: Uint8Array): ClientFrame {
   if (type === 'send' || type === 'request') {
     const any = (bits & flag.any) !== 0
     const sendNumber = input.u32()
-    const wants = type === 'request' ? { deadline: input.u32(), quorum: input.u16() } : undefined
+    const idempotent = (bits & flag.idempotent) !== 0
+    const wants = type === 'request' ? { idempotent, deadline: input.u32(), quorum: input.u16() } : undefined
     const toLength = input.u8()
     const eventLength = input.u8()
     const to = input.ascii(toLength)
     const event = input.ascii(eventLength)
     const common = { number: sendNumber, again, any, bytes: binary, to, event, payload: input.rest() }
-    const idempotent = (bits & flag.idempotent) !== 0
-    return wants ? { type: 'request', ...common, ...wants, idempotent } : { type: 'send', ...common }
+    return wants ? { type: 'request', ...common, ...wants } : { type: 'send', ...common }
   }
   if (type === 'reply' || type === 'part') {
     const replyNumber = input.u32()

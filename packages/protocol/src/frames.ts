@@ -231,10 +231,12 @@ export interface SendFrame {
   payload: Uint8Array
 }
 
-/** A message whose answers the hub collects. `deadline` in ms; `quorum` 0 = all. */
+/**
+ * A message whose answers the hub collects. `deadline` in ms; `quorum` 0 = all. `idempotent`: with `any`, another member
+ * may be asked when the first is gone before it answered.
+ */
 export interface RequestFrame extends Omit<SendFrame, 'type'> {
   type: 'request'
-  /** Doing it twice does no harm: with `any`, another member is asked when one is gone before it answered. */
   idempotent?: boolean
   deadline: number
   quorum: number

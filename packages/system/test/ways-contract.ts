@@ -310,28 +310,6 @@ export function waysContract(openPlace: () => Promise<Place>): void {
       await eventually(() => expect(reasons).toHaveLength(3))
     })
 
-    it('to one member that may be done twice is answered by another when the first is gone in the middle of it', async () => {
-      const [asker, other] = (await apart(2)) as [Hub, Hub]
-      const proxy = await startProxy(targetOf(place.urls[0] ?? ''))
-      open.push(proxy)
-      const victim = await client({ url: `wss://localhost:${proxy.port}` })
-      const group = `g${++count}`
-      await victim.join(group)
-      const reached = Promise.withResolvers<void>()
-      victim.handle('work', () => {
-        reached.resolve()
-        return ends.promise
-      })
-      other.handle('work', (value, { signal }) => [value, signal.aborted])
-      const request = asker.any(group).request('work', 'done', { deadline: 240_000, idempotent: true })
-      await reached.promise
-      await other.join(group)
-      proxy.cut()
-      expect(byClient(await request)).toEqual({
-        [other.subject]: { verdict: 'answered', value: ['done', false], code: undefined },
-      })
-    })
-
     it('may be for one member only', async () => {
       const [asker, one] = (await apart(2)) as [Hub, Hub]
       const two = await client()
