@@ -4,11 +4,13 @@ import { Redis } from 'ioredis'
 const scripts = [
   'admit',
   'append',
+  'asked',
   'end',
   'forget',
   'heads',
   'join',
   'open-session',
+  'pick-for',
   'renew',
   'restore',
   'take-over',
