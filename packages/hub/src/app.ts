@@ -1,3 +1,4 @@
+import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
@@ -7,6 +8,7 @@ import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
+import { askToLeave } from './goaway.ts'
 import type { Identity } from './identity.ts'
 import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
@@ -24,6 +26,9 @@ import { Session } from './session.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
+
+/** How much later than asked a client may leave, ms. */
+const leaveSlackMs = 500
 
 /** How long accepted frames may take into the log when the worker stops, ms. */
 const lastAppendMs = 1_000
@@ -46,6 +51,8 @@ export interface AppOptions {
   metrics: Metrics
   /** Told when the store comes or goes. */
   reachable: (ok: boolean) => void
+  /** Told of an operator's wish that all workers are replaced, which every worker hears. */
+  roll?: (wish: string) => void
   /** Told when the worker must end at once. */
   fenced: () => void
 }
@@ -136,7 +143,7 @@ export class App {
       settings: { ...options.settings, helloMs: limits.helloMs },
     }
     const app = new App(context, { backbone, lease })
-    await app.#openDesk(options.bus)
+    await app.#openDesk(options)
     return app
   }
 
@@ -190,6 +197,29 @@ export class App {
     for (const session of [...this.#sessions]) if (session.isSlow) session.close('slow_consumer')
   }
 
+  /** Asks so many clients to connect again, within that time. */
+  part({ count, withinMs }: { count: number; withinMs: number }): void {
+    askToLeave([...this.#sessions].slice(-count), { reason: 'balance', withinMs, hubs: [] })
+  }
+
+  /** Asks all clients to go, to one of these hubs where there are any; resolves when they have, or that time is over. */
+  async leave({ withinMs, hubs }: { withinMs: number; hubs: readonly string[] }): Promise<void> {
+    if (withinMs === 0 || askToLeave(this.#sessions, { reason: 'restarting', withinMs, hubs }) === 0) return
+    const leaveBy = performance.now() + withinMs + leaveSlackMs
+    while (this.#sessions.size > 0 && performance.now() < leaveBy) await delay(20)
+  }
+
+  /** Another trust list counts, and sessions end whose token it does not accept. Rejects with DamonError `bad_trust_list`. */
+  async trust(list: string): Promise<void> {
+    const { identity } = this.context
+    const before = identity.trust
+    await identity.follow(list)
+    for (const session of [...this.#sessions]) {
+      const lost = session.isIdentified ? identity.lost(session.identified, before) : undefined
+      if (lost) session.close(lost, damonError(lost === 'token_revoked' ? lost : 'denied', 'The trust list changed.'))
+    }
+  }
+
   /** Reads no more, waits until what was accepted is in the log and acknowledged, and hangs up. */
   async stop(): Promise<void> {
     const { publisher, replica, delivery } = this.context
@@ -205,20 +235,24 @@ export class App {
     await this.#backbone[Symbol.asyncDispose]()
   }
 
-  async #openDesk(bus: 'cluster' | 'redis'): Promise<void> {
+  async #openDesk({ bus, roll = () => undefined }: AppOptions): Promise<void> {
     const { context } = this
     const began = performance.now()
-    const desk = new Desk(context, () => ({
-      worker: `w${this.origin}`,
-      origin: this.origin,
-      pid: process.pid,
-      sessions: this.sessions,
-      uptimeMs: Math.round(performance.now() - began),
-      bus,
-      reachable: this.reachable,
-      records: context.replica.size,
-      openRequests: context.requests.size,
-    }))
+    const desk = new Desk(
+      context,
+      () => ({
+        worker: `w${this.origin}`,
+        origin: this.origin,
+        pid: process.pid,
+        sessions: this.sessions,
+        uptimeMs: Math.round(performance.now() - began),
+        bus,
+        reachable: this.reachable,
+        records: context.replica.size,
+        openRequests: context.requests.size,
+      }),
+      roll,
+    )
     await desk.open()
   }
 

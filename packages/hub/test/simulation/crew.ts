@@ -1,7 +1,9 @@
 import { Hub } from '@damon/client/hub'
 import type { Dial } from '@damon/client/transport'
+import type { Watch } from '@damon/client/watch'
 import { DamonError } from '@damon/protocol/errors'
 import { destinationOf, Ledger, type Outcome, ownInbox, type Sent } from '@damon/testkit/ledger'
+import { Questions } from '@damon/testkit/questions'
 import type { Random } from '@damon/testkit/random'
 import { generateKey } from '@damon/trust/keys'
 import { mintToken } from '@damon/trust/token'
@@ -17,12 +19,18 @@ export interface Member {
 }
 
 const event = 'note'
+const question = 'ask'
+const questionMs = 3_000
+const pasture = 'pasture'
 
 /** Real clients that talk to each other over simulated lines, and keep books about it. */
 export class Crew {
   readonly members: readonly Member[]
   readonly groups: ReadonlyMap<string, readonly string[]>
+  /** The requests of all. */
+  readonly questions = new Questions()
   readonly #random: Random
+  readonly #watches: Watch[] = []
 
   constructor(options: { clients: number; groups: number; random: Random; dial: Dial }) {
     const { clients, groups, random, dial } = options
@@ -37,8 +45,54 @@ export class Crew {
     })
   }
 
-  start(): void {
-    for (const { hub } of this.members) hub.start()
+  /** Everybody connects and announces a record; some watch them all. */
+  start(watchers: number): void {
+    for (const { hub, name } of this.members) {
+      hub.start()
+      hub.handle(question, (id) => {
+        this.questions.run(id as string, name)
+        return name
+      })
+      hub.announce(`thing/${name}`, { name })
+    }
+    for (const { hub } of this.members.slice(0, watchers)) this.#watches.push(hub.watch('thing/'))
+  }
+
+  /** One request of somebody to a group. */
+  ask(): void {
+    const { hub, name } = this.#random.pick(this.members)
+    const id = this.questions.ask(name, performance.now())
+    hub
+      .group(this.#random.pick([...this.groups.keys()]))
+      .request(question, id, { deadline: questionMs })
+      .then(
+        (answers) => {
+          const answered = answers.filter(({ verdict }) => verdict === 'answered')
+          this.questions.settle(
+            id,
+            answered.map(({ client }) => client),
+          )
+        },
+        () => this.questions.settle(id, []),
+      )
+  }
+
+  /** Somebody leaves a group that nobody needs, or joins it. */
+  async roam(): Promise<void> {
+    const { hub } = this.#random.pick(this.members)
+    const coming = this.#random.next() < 0.5
+    await (coming ? hub.join(pasture) : hub.leave(pasture)).catch(() => undefined)
+  }
+
+  /** What is wrong with requests and records when all is quiet. */
+  get wrongs(): string[] {
+    const records = this.#watches.flatMap((watch, index) =>
+      this.members.flatMap(({ name }) => {
+        const state = watch.entries.get(`thing/${name}`)?.state ?? 'missing'
+        return state === 'live' ? [] : [`thing/${name} is ${state} in the watch of c${index}`]
+      }),
+    )
+    return [...records, ...this.questions.wrongs(performance.now(), questionMs)]
   }
 
   /** One message of somebody to somebody, or to a group. */

@@ -23,6 +23,8 @@ export interface Outcome extends Comparison {
   begun: number
   /** Messages whose fate nobody learnt in time. */
   open: number
+  /** Of requests and records. */
+  wrongs: string[]
 }
 
 export const usual: Omit<Scenario, 'seed'> = {
@@ -43,11 +45,13 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
   const machine = new Machine({ ...scenario, times, random })
   await time.pass(1_000)
   const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })
-  crew.start()
+  crew.start(2)
   await time.pass(2_000)
   const { cut, hang, kill, freeze } = scenario.faults
   for (let i = 0; i < scenario.messages; i++) {
     crew.speak()
+    if (random.next() < 0.05) crew.ask()
+    if (random.next() < 0.02) void crew.roam()
     await time.pass(random.next() < 0.6 ? 0 : random.next() * 30)
     const worker = machine.workers.length > 0 ? random.pick(machine.workers) : undefined
     const line = worker && worker.lines.length > 0 ? random.pick(worker.lines) : undefined
@@ -64,14 +68,15 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
     }
   }
   // Long enough for every line to be noticed dead, every session resumed and every send settled.
-  for (let waited = 0; waited < 90 && (crew.open > 0 || waited < 15); waited++) await time.pass(1_000)
+  for (let waited = 0; waited < 90 && (crew.open > 0 || crew.questions.open > 0 || waited < 15); waited++)
+    await time.pass(1_000)
   const open = crew.open
   const found = compare(
     crew.members.map(({ ledger }) => ledger),
     crew.audience,
   )
   const sum = (of: 'resumed' | 'begun') => crew.members.reduce((total, member) => total + member[of], 0)
-  const outcome = { ...found, open, resumed: sum('resumed'), begun: sum('begun') }
+  const outcome = { ...found, open, wrongs: crew.wrongs, resumed: sum('resumed'), begun: sum('begun') }
   const closing = crew.close()
   await time.pass(10_000)
   await closing
