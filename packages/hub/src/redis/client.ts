@@ -6,11 +6,13 @@ import { SlotOwner } from './slot-owner.ts'
 const scripts = [
   'admit',
   'append',
+  'asked',
   'end',
   'forget',
   'heads',
   'join',
   'open-session',
+  'pick-for',
   'renew',
   'restore',
   'take-over',
