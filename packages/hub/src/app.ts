@@ -23,6 +23,7 @@ import { Requests } from './requests.ts'
 import { rescue } from './rescue.ts'
 import { Restraint } from './restraint.ts'
 import { Session } from './session.ts'
+import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
@@ -121,7 +122,7 @@ export class App {
     })
     const tick = new Tick()
     const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
-    const requests = new Requests({ publisher, metrics })
+    const requests = new Requests({ publisher, settlements: new Settlements(store), metrics })
     built = { delivery, publisher, requests, store }
     await lease.start(store)
     await replica.start(store)
