@@ -160,6 +160,8 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
       drop: (drop) => line.call('drop', drop),
       revision: () => line.call('revision'),
       snapshot: () => line.call('snapshot'),
+      // It never is: the primary's disk has what is kept.
+      restore: async () => 0,
       renew: () => line.call('renew'),
       sweep: async () => void (await line.call('sweep')),
     },

@@ -1,20 +1,19 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { isErrorCode } from '@damon/protocol/errors'
 import type { Position } from '@damon/protocol/frames'
-import { decodeBatch, encodeBatch } from './batch.ts'
-import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
+import { decodeBatch } from './batch.ts'
+import { type Arrive, type Bus, BusError } from './bus.ts'
+import { Appender, membersOf } from './redis/appender.ts'
 import { ScriptedRedis } from './redis/client.ts'
 import { Echoes } from './redis/echoes.ts'
 import { RedisKeys } from './redis/keys.ts'
-import { LogBounds } from './redis/log-bounds.ts'
 import { LogReader } from './redis/log-reader.ts'
 import { RedisSubscriber } from './redis/subscriber.ts'
 import { parseTails, Tails } from './redis/tails.ts'
-import { open, seal, sealBytes, sealInPlace } from './seal.ts'
+import { open, seal } from './seal.ts'
 import {
   type Joined,
   lateSweepMs,
-  logBytes,
   logMs,
   type RecordChange,
   type Store,
@@ -33,6 +32,15 @@ const channelsPerCommand = 256
  * numbers of workers that still live.
  */
 const firstOrigins = 2 ** 31
+
+/**
+ * Numbers are at most so far apart, at random: a Redis that took the place of another may not know the last that were given,
+ * and shall not give them again.
+ */
+const originSteps = 1_024
+
+/** Records that one command writes back. */
+const recordsPerCommand = 100
 
 /** Bus and store of a hub of many machines, in one Redis. */
 export interface RedisBackbone extends AsyncDisposable {
@@ -57,12 +65,6 @@ interface Meta {
 function wrap(error: unknown): BusError {
   const text = error instanceof Error ? error.message : ''
   return new BusError(text.startsWith('FENCED') ? 'fenced' : 'unavailable', error)
-}
-
-function members(flat: string[]): Member[] {
-  const list: Member[] = []
-  for (let i = 0; i + 1 < flat.length; i += 2) list.push({ session: flat[i] as string, subject: flat[i + 1] as string })
-  return list
 }
 
 function parseChange(message: Buffer): RecordChange {
@@ -169,7 +171,7 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
     const [origin, epoch] = (await commands.run(
       'admit',
       [keys.origin, keys.origins, keys.epoch, keys.swept, keys.logs],
-      [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins)],
+      [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins), randomInt(1, originSteps + 1)],
     )) as [number, string]
     own = keys.worker(origin)
     tails = new Tails(origin)
@@ -195,7 +197,7 @@ interface Parts {
 
 function build({ options, keys, commands, subscriber, echoes, tails, origin, epoch }: Parts): RedisBackbone {
   const { redis } = commands
-  const bounds = new LogBounds({ ms: logMs(options.times), bytes: logBytes })
+  const appender = new Appender(commands, keys, origin, logMs(options.times))
   const logs = new LogReader(redis, keys)
   let questions = 0
   const end = (what: Ending, whose: string | number, ...more: (string | number)[]) =>
@@ -232,31 +234,10 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
 
   const bus: Bus = {
     origin,
-    async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
-      const highest = batches.reduce((highest, batch) => Math.max(highest, batch.last), 0)
-      const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0)
-      const now = performance.now()
-      if (batches.length > 0) bounds.add(highest, bytes, now)
-      const args: (string | number | Buffer)[] = [origin, highest, bounds.due(now), batches.length]
-      for (const batch of batches) args.push(batch.channel, batch.last, sealInPlace(encodeBatch(batch, sealBytes)))
-      args.push(keys.batches(''))
-      try {
-        const frozen = await commands.run(
-          'append',
-          [
-            keys.origins,
-            keys.log(origin),
-            keys.heads(origin),
-            keys.n,
-            ...freeze.map((channel) => keys.members(channel)),
-          ],
-          args,
-        )
-        for (const { channel, last } of batches) tails.note(channel, last)
-        return (frozen as string[][]).map(members)
-      } catch (error) {
-        throw wrap(error)
-      }
+    async append(batches, freeze) {
+      const frozen = await appender.append(batches, freeze)
+      for (const { channel, last } of batches) tails.note(channel, last)
+      return frozen
     },
     forget: (channels) => void commands.run('forget', [keys.heads(origin)], channels).catch(() => undefined),
     read: (ranges, bytes) => logs.read(ranges, bytes),
@@ -324,7 +305,7 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
     fence: async (ended) => void (await end('origin', ended)),
     async pick(channel) {
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
-      return members(flat.flat())[0]
+      return membersOf(flat.flat())[0]
     },
     async absent(sessions) {
       if (sessions.length === 0) return []
@@ -348,17 +329,34 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       return Number((await redis.get(keys.revision)) ?? 0)
     },
     async snapshot() {
-      const replies = await redis.multi().get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values).exec()
-      const [revision, metas, values] = (replies ?? []).map((reply) => reply[1]) as [
+      const reading = redis.multi().get(keys.epoch).get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values)
+      const [present, revision, metas, values] = ((await reading.exec()) ?? []).map((reply) => reply[1]) as [
+        string | null,
         string | null,
         Record<string, string>,
         Record<string, Buffer>,
       ]
+      // Nothing is to be learnt from a Redis that was emptied: this worker's own copy is all there is.
+      if (present !== epoch) throw new Error('Redis was emptied.')
       const records = Object.entries(metas).map(([key, text]): StoredRecord => {
         const { revision, generation, leased, state } = JSON.parse(text) as Meta
         return { key, value: open(values[key] as Buffer), revision, generation, leased, state }
       })
       return { revision: Number(revision ?? 0), records }
+    },
+    async restore(records, revision) {
+      const present = await redis.get(keys.epoch)
+      if (present === epoch) return 0
+      let count = 0
+      for (let i = 0; i < records.length; i += recordsPerCommand) {
+        const args = records.slice(i, i + recordsPerCommand).flatMap(({ key, value, revision, generation }) => {
+          const known = { revision, generation, leased: false, state: 'live', owner: '', subject: '' }
+          return [key, JSON.stringify(known), seal(value)]
+        })
+        const { revision: counter, records: known, values } = keys
+        count += (await commands.run('restore', [counter, known, values], [revision, ...args])) as number
+      }
+      return count
     },
     async renew() {
       await subscriber.probe()
@@ -366,7 +364,7 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       const renewed = await commands.run(
         'renew',
         [keys.origins, keys.log(origin), keys.heads(origin)],
-        [origin, workerLeaseMs, bounds.due(performance.now())],
+        [origin, workerLeaseMs, appender.due],
       )
       return renewed === 1
     },

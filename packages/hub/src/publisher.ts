@@ -30,8 +30,12 @@ export interface Sender {
 /** A frame on its way to the bus, without the position, which the publisher gives. */
 export interface Publication {
   channel: string
-  /** Messages take the short way to this worker's own members; requests and answers go around by the bus. */
   kind: BatchKind
+  /**
+   * It MUST reach all in the order of the log, and so this worker's own members by the bus too. All else takes the short way to
+   * them: what this worker itself says next is in that order anyway.
+   */
+  around?: true
   frame: Positionable
   /** In whose order it stands. */
   order: SendOrder
@@ -159,9 +163,9 @@ export class Publisher {
    * @throws DamonError `unavailable` when too much waits for the bus already
    */
   publish(publication: Publication): void {
-    const { channel, kind, frame, order, sender } = publication
+    const { channel, kind, frame, order, sender, around } = publication
     if (sender && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
-    const fast = kind === 'message' && this.#members.isClear(channel)
+    const fast = !around && this.#members.isClear(channel)
     const seq = ++this.#seq
     if (!fast) this.#members.expect(channel, seq)
     frame.place(this.origin, seq)

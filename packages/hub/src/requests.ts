@@ -38,7 +38,8 @@ interface Open {
 
 /**
  * Collects the verdicts of the requests that this worker's sessions made. Every verdict, the hub's own too, comes from
- * the requester's channel, in the order of the log: the first on a receiver counts.
+ * the requester's channel, in the order of the log: the first on a receiver counts. The word of a receiver on this worker may be ahead of
+ * the log: what else is said of that receiver is said here, and later.
  */
 export class Requests {
   readonly #publisher: Pick<Publisher, 'publish'>
@@ -212,7 +213,8 @@ export class Requests {
       payload: new Uint8Array(),
     })
     const channel = `session/${request.requester.id}`
-    this.#publisher.publish({ channel, kind: 'answer', frame, order: new SendOrder(), number: 0 })
+    // Another worker's receiver may have answered: which word came first is for the log to say.
+    this.#publisher.publish({ channel, kind: 'answer', around: true, frame, order: new SendOrder(), number: 0 })
     request.said.set(member.session, new WireFrame(frame.bytes))
   }
 

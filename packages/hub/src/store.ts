@@ -137,6 +137,12 @@ export interface Store {
   /** All records at some instant not before the call, and a revision not after it. */
   snapshot(): Promise<{ revision: number; records: StoredRecord[] }>
 
+  /**
+   * Writes kept records back that were lost because the store was emptied, and makes its revisions follow the one named; how
+   * many. Does nothing to a store that was not, and to a record that somebody has written since.
+   */
+  restore(records: StoredRecord[], revision: number): Promise<number>
+
   /** Renews this worker's lease, over every connection that it needs; false: it was fenced, and MUST end. */
   renew(): Promise<boolean>
   /** Ends workers that did not renew, and records past their grace; see `lateSweepMs`. Any worker may, at any time. */

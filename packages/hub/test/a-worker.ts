@@ -84,6 +84,7 @@ export function aWorker(): AWorker {
     drop: async () => ({ refused: 'not_found' }),
     revision: async () => 0,
     snapshot: async () => ({ revision: 0, records: [] }),
+    restore: async () => 0,
     renew: async () => true,
     sweep: async () => undefined,
   }

@@ -52,13 +52,27 @@ beforeEach(() => {
 
 function publish(
   channel: string,
-  more: { size?: number; kind?: BatchKind; sender?: string; receipt?: { to: Sender; number: number } } = {},
+  more: {
+    size?: number
+    kind?: BatchKind
+    around?: boolean
+    sender?: string
+    receipt?: { to: Sender; number: number }
+  } = {},
 ): Buffer {
-  const { size = 0, kind = 'message', sender = 's', receipt } = more
+  const { size = 0, kind = 'message', around = kind === 'request', sender = 's', receipt } = more
   const frame = new EncodedFrame(messageFrame({ payload: new Uint8Array(size) }))
   const order = orders.get(sender) ?? new SendOrder()
   orders.set(sender, order)
-  publisher.publish({ channel, kind, frame, order, sender: receipt?.to, number: receipt?.number ?? 0 })
+  publisher.publish({
+    channel,
+    kind,
+    ...(around && { around }),
+    frame,
+    order,
+    sender: receipt?.to,
+    number: receipt?.number ?? 0,
+  })
   return frame.bytes
 }
 const appended = (index: number) =>
@@ -270,6 +284,13 @@ describe("this worker's members", () => {
     publish('group/a')
     await turn()
     expect(local).toEqual(['group/a expects 2', 'group/a expects 3', 'group/a message 7/1'])
+  })
+
+  it('get answers with the tick too, but not what must come in the order of the log', async () => {
+    publish('session/a', { kind: 'answer' })
+    publish('session/b', { kind: 'answer', around: true })
+    await turn()
+    expect(local).toEqual(['session/b expects 2', 'session/a answer 7/1'])
   })
 
   it('get what the bus did not take after all, but for requests', async () => {

@@ -29,6 +29,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
     context.publisher.publish({
       channel,
       kind: 'request',
+      around: true,
       frame: encoded,
       order: session.order,
       sender: session,

@@ -10,6 +10,7 @@ const scripts = [
   'join',
   'open-session',
   'renew',
+  'restore',
   'take-over',
   'write',
 ] as const
