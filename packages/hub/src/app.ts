@@ -24,6 +24,7 @@ import { rescue } from './rescue.ts'
 import { Restraint } from './restraint.ts'
 import { Roster } from './roster.ts'
 import { Session } from './session.ts'
+import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
@@ -121,7 +122,7 @@ export class App {
     })
     const tick = new Tick()
     const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
-    const requests = new Requests({ publisher, metrics })
+    const requests = new Requests({ publisher, settlements: new Settlements(store), metrics })
     const departures = new Departures({ store, publisher, log })
     const roster = new Roster(departures, store)
     built = { delivery, publisher, requests, roster, store }

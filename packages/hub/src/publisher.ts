@@ -1,6 +1,6 @@
 import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
-import { type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
+import { type Asked, type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
 import { Grouping, Lane, type Place, type Positionable, Ranks } from './grouping.ts'
 import type { Metrics } from './metrics.ts'
 import type { Tick } from './tick.ts'
@@ -62,7 +62,7 @@ export interface LocalMembers {
 }
 
 interface Freeze {
-  channel: string
+  asked: Asked
   resolve: (members: Member[]) => void
   reject: (error: Error) => void
 }
@@ -180,12 +180,15 @@ export class Publisher {
     }
   }
 
-  /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
-  freeze(channel: string): Promise<Member[]> {
+  /**
+   * The receivers of a request at the instant of the append that the latest frame goes with, which remembers them.
+   * Rejects with DamonError `unavailable`.
+   */
+  freeze(asked: Asked): Promise<Member[]> {
     this.#tick.want()
     const { promise, resolve, reject } = Promise.withResolvers<Member[]>()
     const append = this.#appends.at(-1) ?? this.#next()
-    append.freezes.push({ channel, resolve, reject })
+    append.freezes.push({ asked, resolve, reject })
     return promise
   }
 
@@ -251,10 +254,11 @@ export class Publisher {
   #send(append: Append): void {
     const { bytes } = append.frames
     const batches = append.frames.close(this.origin)
-    const channels = append.freezes.map(({ channel }) => channel)
+    const asked = append.freezes.map(({ asked }) => asked)
+    const channels = [...new Set(asked.flatMap(({ channel, member }) => (member ? [] : [channel])))]
     const began = performance.now()
     this.#underWay = append
-    this.#bus.append(batches, channels).then(
+    this.#bus.append(batches, channels, asked).then(
       (frozen) => {
         this.#underWay = undefined
         this.#waiting -= bytes
@@ -263,9 +267,8 @@ export class Publisher {
         this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
         for (const { sender, numbers, seq, patient } of append.settle())
           sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
-        append.freezes.forEach(({ resolve }, i) => {
-          resolve(frozen[i] ?? [])
-        })
+        for (const { asked, resolve } of append.freezes)
+          resolve(asked.member ? [asked.member] : (frozen[channels.indexOf(asked.channel)] ?? []))
         append.over.resolve()
         this.#releaseBraked()
       },
