@@ -205,6 +205,7 @@ describe('an append', () => {
   it.each<[string, () => void]>([
     ['an answer that is for another worker', () => publish('session/elsewhere', { kind: 'answer' })],
     ['a message', () => publish('group/a', { sender: 'b' })],
+    ['somebody who waits for all so far', () => void publisher.confirmed()],
     ['a freeze', () => void publisher.freeze(asked('group/a'))],
   ])('does not wait with %s in it', async (_, more) => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
