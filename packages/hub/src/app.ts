@@ -1,3 +1,4 @@
+import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
@@ -7,6 +8,7 @@ import { Delivery } from './delivery.ts'
 import { Departures } from './departures.ts'
 import { Desk } from './desk.ts'
 import { dispatch } from './dispatch.ts'
+import { askToLeave } from './goaway.ts'
 import type { Identity } from './identity.ts'
 import { Turns } from './intake.ts'
 import { Lease } from './lease.ts'
@@ -22,9 +24,13 @@ import { rescue } from './rescue.ts'
 import { Restraint } from './restraint.ts'
 import { Roster } from './roster.ts'
 import { Session } from './session.ts'
+import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
 import { Watches } from './watches.ts'
+
+/** How much later than asked a client may leave, ms. */
+const leaveSlackMs = 500
 
 /** How long accepted frames may take into the log when the worker stops, ms. */
 const lastAppendMs = 1_000
@@ -47,6 +53,8 @@ export interface AppOptions {
   metrics: Metrics
   /** Told when the store comes or goes. */
   reachable: (ok: boolean) => void
+  /** Told of an operator's wish that all workers are replaced, which every worker hears. */
+  roll?: (wish: string) => void
   /** Told when the worker must end at once. */
   fenced: () => void
 }
@@ -85,7 +93,7 @@ export class App {
       else options.fenced()
     }
     // What the store tells before everything is built concerns nobody.
-    let built: { delivery: Delivery; publisher: Publisher; requests: Requests; store: Store; roster: Roster } | undefined
+    let built: Pick<Context, 'delivery' | 'publisher' | 'requests' | 'roster' | 'store'> | undefined
     const backbone = await options.open((batch, stamp) => built?.delivery.arrive(batch, stamp), {
       change: (change) => replica.take(change),
       gone: (sessions) => built?.requests.gone(sessions),
@@ -114,10 +122,10 @@ export class App {
     })
     const tick = new Tick()
     const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
-    const requests = new Requests({ publisher, metrics })
+    const requests = new Requests({ publisher, settlements: new Settlements(store), metrics })
     const departures = new Departures({ store, publisher, log })
     const roster = new Roster(departures, store)
-    built = { delivery, publisher, requests, store, roster }
+    built = { delivery, publisher, requests, roster, store }
     await lease.start(store)
     await replica.start(store)
     const context: Context = {
@@ -141,7 +149,7 @@ export class App {
       settings: { ...options.settings, helloMs: limits.helloMs },
     }
     const app = new App(context, { backbone, lease })
-    await app.#openDesk(options.bus)
+    await app.#openDesk(options)
     return app
   }
 
@@ -194,6 +202,29 @@ export class App {
     for (const session of [...this.#sessions]) if (session.isSlow) session.close('slow_consumer')
   }
 
+  /** Asks so many clients to connect again, within that time. */
+  part({ count, withinMs }: { count: number; withinMs: number }): void {
+    askToLeave([...this.#sessions].slice(-count), { reason: 'balance', withinMs, hubs: [] })
+  }
+
+  /** Asks all clients to go, to one of these hubs where there are any; resolves when they have, or that time is over. */
+  async leave({ withinMs, hubs }: { withinMs: number; hubs: readonly string[] }): Promise<void> {
+    if (withinMs === 0 || askToLeave(this.#sessions, { reason: 'restarting', withinMs, hubs }) === 0) return
+    const leaveBy = performance.now() + withinMs + leaveSlackMs
+    while (this.#sessions.size > 0 && performance.now() < leaveBy) await delay(20)
+  }
+
+  /** Another trust list counts, and sessions end whose token it does not accept. Rejects with DamonError `bad_trust_list`. */
+  async trust(list: string): Promise<void> {
+    const { identity } = this.context
+    const before = identity.trust
+    await identity.follow(list)
+    for (const session of [...this.#sessions]) {
+      const lost = session.isIdentified ? identity.lost(session.identified, before) : undefined
+      if (lost) session.close(lost, damonError(lost === 'token_revoked' ? lost : 'denied', 'The trust list changed.'))
+    }
+  }
+
   /** Reads no more, waits until what was accepted is in the log and acknowledged, and hangs up. */
   async stop(): Promise<void> {
     const { publisher, replica, delivery, departures } = this.context
@@ -201,6 +232,7 @@ export class App {
     const deadline = performance.now() + lastAppendMs
     while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
     for (const session of [...this.#sessions]) session.close('restarting')
+    // Their clients are on their way to another worker.
     await Promise.race([departures.allSettled(), delay(lastAppendMs)])
     for (const timer of this.#timers) clearInterval(timer)
     this.#lease.stop()
@@ -210,30 +242,34 @@ export class App {
     await this.#backbone[Symbol.asyncDispose]()
   }
 
-  async #openDesk(bus: 'cluster' | 'redis'): Promise<void> {
+  async #openDesk({ bus, roll = () => undefined }: AppOptions): Promise<void> {
     const { context } = this
     const began = performance.now()
-    const desk = new Desk(context, () => ({
-      worker: `w${this.origin}`,
-      origin: this.origin,
-      pid: process.pid,
-      sessions: this.sessions,
-      uptimeMs: Math.round(performance.now() - began),
-      bus,
-      reachable: this.reachable,
-      records: context.replica.size,
-      openRequests: context.requests.size,
-    }))
+    const desk = new Desk(
+      context,
+      () => ({
+        worker: `w${this.origin}`,
+        origin: this.origin,
+        pid: process.pid,
+        sessions: this.sessions,
+        uptimeMs: Math.round(performance.now() - began),
+        bus,
+        reachable: this.reachable,
+        records: context.replica.size,
+        openRequests: context.requests.size,
+      }),
+      roll,
+    )
     await desk.open()
   }
 
   #ended(session: Session): void {
-    const { metrics, log } = this.context
+    const { metrics, log, roster } = this.context
     this.#sessions.delete(session)
     metrics.sessions.set(this.#sessions.size)
     if (!session.registered) return
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
-    this.context.roster.end(session)
+    roster.end(session)
   }
 
   #compareRecords(): void {

@@ -129,6 +129,10 @@ export class Delivery implements LocalMembers {
     return !channel?.expected && !channel?.held
   }
 
+  has(name: string): boolean {
+    return this.#channels.has(name)
+  }
+
   /** What this worker dispatched, to its own members: the short way, or the only one left. */
   local(batch: Batch): void {
     const channel = this.#channels.get(batch.channel)
@@ -287,7 +291,8 @@ export class Delivery implements LocalMembers {
       this.#saw(channel, batch.origin, batch.last)
       if (batch.origin === this.#bus.origin && batch.fast) continue
       const { channel: latest, stamp: last, elsewhere } = this.#latest
-      const overtaken = stamp < (latest === batch.channel ? elsewhere : last)
+      // Of the same append it may be the later one, but nothing tells.
+      const overtaken = stamp <= (latest === batch.channel ? elsewhere : last)
       this.#deliver(channel, overtaken ? late(batch) : batch, stamp)
     }
     for (const gap of gaps) tell(gap)

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { NotResumed, Position } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
+import { delay } from '@damon/runtime/retry'
 import { laneOf } from './aside.ts'
 import { everyChannel, type Range } from './bus.ts'
 import type { Context } from './context.ts'
@@ -109,7 +109,7 @@ async function takeOver(
   let fenced = false
   roster.ask(session)
   try {
-    await Promise.race([departures.settled(session.id), delay(limits.releaseMs, undefined, { ref: false })])
+    await Promise.race([departures.settled(session.id), delay(limits.releaseMs)])
     for (let waitMs = firstLookMs; !session.isClosed; waitMs *= 2) {
       // What went to this worker's own members already must be in the log before the session's place in it is told.
       await publisher.confirmed()

@@ -28,8 +28,17 @@ export interface Worker {
   readonly sessions: number
   /** Shows this certificate in every handshake from now on; open connections live on. */
   present(certificate: HubCertificate): void
-  /** Reads no more, waits until what was accepted is in the log and acknowledged, hangs up, and lets go of the port. */
-  stop(): Promise<void>
+  /** Takes new connections, or leaves them to others; those that it has live on. */
+  accept(accepts: boolean): void
+  /** Asks so many clients to connect again, within that time. */
+  part(order: { count: number; withinMs: number }): void
+  /** Another trust list counts, and sessions end whose token it does not accept. Rejects with DamonError `bad_trust_list`. */
+  trust(list: string): Promise<void>
+  /**
+   * Lets go of the port and of the clients, which may take that time to move to one of these hubs; then reads no more, waits until
+   * what was accepted is in the log and acknowledged, and hangs up.
+   */
+  stop(order: { withinMs: number; hubs: readonly string[] }): Promise<void>
 }
 
 /** Looks at its memory so often, ms. */
@@ -44,6 +53,8 @@ export async function startWorker(options: {
   registry: Registry
   /** Told when the store comes or goes. */
   reachable: (ok: boolean) => void
+  /** Told of an operator's wish that all workers are replaced, which every worker hears. */
+  roll: (wish: string) => void
   fenced: () => void
 }): Promise<Worker> {
   const { config, log, registry } = options
@@ -69,6 +80,7 @@ export async function startWorker(options: {
     log,
     metrics,
     reachable: options.reachable,
+    roll: options.roll,
     fenced: options.fenced,
   })
   const memory = new Memory(config.HUB_WORKER_MEMORY ?? fairMemory(config.HUB_WORKERS))
@@ -99,9 +111,11 @@ export async function startWorker(options: {
   })
   const loop = new EventLoop()
   loop.register(registry, `w${app.origin}`)
-  const port = await listen(tls, { port: config.HUB_PORT, host: config.HUB_HOST })
-  if (config.HUB_PLAIN_PORT !== undefined) await listen(plain, { port: config.HUB_PLAIN_PORT, host: '127.0.0.1' })
-  if (config.HUB_PLAIN_SOCKET !== undefined) await listen(unix, { path: config.HUB_PLAIN_SOCKET })
+  const doors: Door[] = [{ server: tls, at: { port: config.HUB_PORT, host: config.HUB_HOST } }]
+  if (config.HUB_PLAIN_PORT !== undefined)
+    doors.push({ server: plain, at: { port: config.HUB_PLAIN_PORT, host: '127.0.0.1' } })
+  if (config.HUB_PLAIN_SOCKET !== undefined) doors.push({ server: unix, at: { path: config.HUB_PLAIN_SOCKET } })
+  const [port = 0] = await Promise.all(doors.map(({ server, at }) => listen(server, at)))
   return {
     origin: app.origin,
     port,
@@ -115,8 +129,18 @@ export async function startWorker(options: {
       tls.setSecureContext({ ...contextOptions, key, cert: chain })
       identity.answerTo(chain)
     },
-    async stop() {
-      for (const server of [tls, plain, unix]) server.close()
+    accept(accepts) {
+      for (const { server, at } of doors) {
+        // Off the port altogether: the primary would offer every connection again and again to one that refuses it.
+        if (!accepts) server.close()
+        else if (!server.listening) server.listen(at)
+      }
+    },
+    part: (order) => app.part(order),
+    trust: (list) => app.trust(list),
+    async stop(order) {
+      for (const { server } of doors) server.close()
+      await app.leave(order)
       await app.stop()
       clearInterval(looks)
       loop.stop()
@@ -124,11 +148,14 @@ export async function startWorker(options: {
   }
 }
 
+/** Where connections come in. */
+interface Door {
+  server: Server
+  at: { port?: number; host?: string | undefined; path?: string }
+}
+
 /** Returns the port, 0 for a Unix socket. */
-async function listen(
-  server: Server,
-  where: { port?: number; host?: string | undefined; path?: string },
-): Promise<number> {
+async function listen(server: Server, where: Door['at']): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(where, resolve)

@@ -21,6 +21,7 @@ import { Requests } from '../src/requests.ts'
 import { Restraint } from '../src/restraint.ts'
 import { Roster } from '../src/roster.ts'
 import { Session } from '../src/session.ts'
+import { Settlements } from '../src/settlements.ts'
 import type { Store } from '../src/store.ts'
 import { Tick } from '../src/tick.ts'
 import { Watches } from '../src/watches.ts'
@@ -78,6 +79,9 @@ export function aWorker(): AWorker {
     takeOver: async () => ({ refused: 'unknown_session' }),
     fence: async () => undefined,
     pick: async () => undefined,
+    pickFor: async () => undefined,
+    requests: async () => [],
+    settled: async () => undefined,
     absent: async () => [],
     put: async () => ({ revision: 1, generation: 1 }),
     patch: async () => ({ refused: 'not_found' }),
@@ -120,7 +124,7 @@ export function aWorker(): AWorker {
     delivery,
     replica,
     watches: new Watches(replica),
-    requests: new Requests({ publisher, metrics }),
+    requests: new Requests({ publisher, settlements: new Settlements(store), metrics }),
     roster,
     departures,
     flusher: new Flusher(tick),
