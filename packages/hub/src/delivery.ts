@@ -216,8 +216,8 @@ export class Delivery implements LocalMembers {
     })
   }
 
-  #take(channel: Channel, arrival: Logged): void {
-    const { batch, stamp } = arrival
+  #take(channel: Channel, arrival: Logged, waited = false): void {
+    const { batch } = arrival
     const { origin, last, prev } = batch
     if (last > (channel.seen?.get(origin) ?? 0)) {
       const holes = this.#holesUpTo(channel, [{ origin, to: batch.channel, seq: prev }])
@@ -226,10 +226,7 @@ export class Delivery implements LocalMembers {
         return
       }
       this.#saw(channel, origin, last)
-      if (origin !== this.#bus.origin || !batch.fast) {
-        this.#note(batch.channel, stamp)
-        this.#deliver(channel, batch, stamp)
-      }
+      if (origin !== this.#bus.origin || !batch.fast) this.#give(channel, arrival, waited)
     }
     this.#reached(channel, origin, last)
   }
@@ -289,11 +286,7 @@ export class Delivery implements LocalMembers {
       }
       if (batch.last <= (channel.seen?.get(batch.origin) ?? 0)) continue
       this.#saw(channel, batch.origin, batch.last)
-      if (batch.origin === this.#bus.origin && batch.fast) continue
-      const { channel: latest, stamp: last, elsewhere } = this.#latest
-      // Of the same append it may be the later one, but nothing tells.
-      const overtaken = stamp <= (latest === batch.channel ? elsewhere : last)
-      this.#deliver(channel, overtaken ? late(batch) : batch, stamp)
+      if (batch.origin !== this.#bus.origin || !batch.fast) this.#give(channel, { batch, stamp }, true)
     }
     for (const gap of gaps) tell(gap)
     for (const { origin, until } of held.holes) {
@@ -302,17 +295,23 @@ export class Delivery implements LocalMembers {
       this.#metrics.holes.inc({ result: unrepaired.has(origin) ? 'unrepaired' : 'repaired' })
     }
     channel.held = undefined
-    for (const arrival of held.arrivals) this.arrive(arrival.batch, arrival.stamp)
+    for (const arrival of held.arrivals) {
+      if (channel.held) this.#keep(channel, channel.held, arrival)
+      else this.#take(channel, arrival, true)
+    }
     this.behind(held.behind)
   }
 
-  #note(channel: string, stamp: number): void {
+  /** Delivers it. What waited is late when another channel has moved on; of one append it may, but nothing tells. */
+  #give(channel: Channel, { batch, stamp }: Logged, waited: boolean): void {
     const latest = this.#latest
-    if (latest.channel !== channel) {
+    if (latest.channel !== batch.channel) {
       latest.elsewhere = latest.stamp
-      latest.channel = channel
+      latest.channel = batch.channel
     }
+    const isLate = waited && stamp <= latest.elsewhere
     if (stamp > latest.stamp) latest.stamp = stamp
+    this.#deliver(channel, isLate ? late(batch) : batch, stamp)
   }
 
   #deliver(channel: Channel, batch: Batch, stamp: number): void {

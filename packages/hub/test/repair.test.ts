@@ -158,7 +158,7 @@ describe('a hole', () => {
     delivery.arrive(batchOf(1, 0, [5], { channel: 'group/h' }), 5)
     ;(await reading(2)).answer([logged(batchOf(1, 2, [3]), 3)])
     await turn()
-    expect([here.got, there.got]).toEqual([['1/1', '1/2', '1/3 late', '1/4'], ['1/5']])
+    expect([here.got, there.got]).toEqual([['1/1', '1/2', '1/3 late', '1/4 late'], ['1/5']])
   })
 
   it('closes the short way: nothing new overtakes what is held', async () => {

@@ -27,6 +27,8 @@ const identity = {
   },
 } as unknown as Identity
 
+const auditMs = 1_000
+
 /** Each is a chance per event, or ms. */
 export interface Weather {
   /** Most that a parcel takes from a client to a worker, ms. */
@@ -65,6 +67,7 @@ class Worker {
   readonly #metrics = createMetrics(new Registry())
   readonly #door
   #app: App | undefined
+  #audits: NodeJS.Timeout | undefined
   #dead = false
 
   constructor(options: { host: EmbeddedHost; times: StoreTimes; random: Random; weather: Weather; died: () => void }) {
@@ -83,6 +86,8 @@ class Worker {
     const open: AppOptions['open'] = async (arrive, events) => {
       const take = lagging((batch, stamp) => (lost(batch) ? undefined : arrive(batch, stamp)))
       const backbone = await joinCluster(this.#bus.near, take, events)
+      // What a bus that loses batches has to do for the last ones.
+      if (weather.batchLoss > 0) this.#audits = setInterval(() => events.connected(true), auditMs)
       return { ...backbone, bus: { ...backbone.bus, ...breaches(backbone.bus, weather) } }
     }
     this.#door = createListeners({
@@ -142,6 +147,7 @@ class Worker {
   kill(): void {
     if (this.#dead) return
     this.#dead = true
+    clearInterval(this.#audits)
     this.#bus.cut()
     for (const line of this.#lines) line.cut()
     void this.#app?.stop().catch(() => undefined)

@@ -15,6 +15,8 @@ export interface Scenario {
   weather: Weather
   /** How long a session can be taken up again. */
   resumeMs: number
+  /** How long a session without a line counts as there. */
+  awayMs: number
   /** Faults per 100 messages, of each kind. */
   faults: { cut: number; hang: number; kill: number; freeze: number }
 }
@@ -38,6 +40,7 @@ export const usual: Omit<Scenario, 'seed'> = {
   messages: 400,
   weather: { clientMs: 6, busMs: 3, batchLoss: 0, batchLag: 0, hasty: false, careless: false },
   resumeMs: 60_000,
+  awayMs: 2_000,
   faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3 },
 }
 
@@ -46,7 +49,7 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
   await mintTokens(scenario.clients)
   const random = new Random(seed)
   using time = new VirtualTime(() => random.next())
-  const times = { graceMs: 15_000, awayMs: 2_000, resumeMs: scenario.resumeMs }
+  const times = { graceMs: 15_000, awayMs: scenario.awayMs, resumeMs: scenario.resumeMs }
   const machine = new Machine({ ...scenario, times, random })
   await time.pass(1_000)
   const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })

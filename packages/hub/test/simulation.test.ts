@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest'
+import { isFlawless, type Outcome, type Scenario, simulate, usual } from './simulation/run.ts'
+import { type Rule, rules } from './simulation/switches.ts'
+
+// Many more runs by hand: node packages/hub/test/simulation/main.ts SEED RUNS
+const patience = 300_000
+
+async function runs(count: number, unusual: Partial<Scenario> = {}): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  for (let seed = 1; seed <= count; seed++) outcomes.push(await simulate({ ...usual, ...unusual, seed }))
+  return outcomes
+}
+
+/** The runs until one is not flawless. */
+async function firstFlaw(most: number, unusual: Partial<Scenario> = {}): Promise<Outcome | undefined> {
+  for (let seed = 1; seed <= most; seed++) {
+    const outcome = await simulate({ ...usual, ...unusual, seed })
+    if (!isFlawless(outcome)) return outcome
+  }
+  return undefined
+}
+
+const sum = (outcomes: readonly Outcome[], of: 'resumed' | 'toldLost' | 'begun') =>
+  outcomes.reduce((total, outcome) => total + outcome[of], 0)
+const flawed = (outcomes: readonly Outcome[]) => outcomes.filter((outcome) => !isFlawless(outcome))
+
+describe('a hub whose lines are cut and hang, and whose workers die and stall', { timeout: patience }, () => {
+  it('loses nothing, repeats nothing and keeps every order, and its sessions go on', async () => {
+    const outcomes = await runs(10)
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'toldLost')).toBe(0)
+    expect(sum(outcomes, 'resumed')).toBeGreaterThan(40)
+  })
+
+  it('tells what is lost when sessions come back too late', async () => {
+    const outcomes = await runs(6, { resumeMs: 1_000, awayMs: 100, faults: { cut: 1, hang: 0, kill: 3, freeze: 0 } })
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'toldLost')).toBeGreaterThan(0)
+  })
+
+  it('reads from its logs what a bus loses inside a living line', async () => {
+    const weather = { ...usual.weather, batchLoss: 0.02 }
+    // Only the order across destinations is not kept then.
+    const outcomes = (await runs(6, { weather })).map((outcome) => ({ ...outcome, across: [] }))
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'toldLost')).toBe(0)
+  })
+})
+
+describe('without the rule of', { timeout: patience }, () => {
+  const harder = { faults: { cut: 3, hang: 1, kill: 2, freeze: 1 } }
+  it('none nothing does', async () => {
+    expect(flawed(await runs(6, harder))).toEqual([])
+  })
+
+  it.each(Object.keys(rules) as Rule[])('%s something goes wrong', async (name) => {
+    using _ = rules[name]()
+    expect(await firstFlaw(40, harder)).toBeDefined()
+  })
+
+  it.each([
+    ['an append before its acknowledgement', { hasty: true }],
+    ['batches before what the store says', { batchLag: 200 }],
+    ['reading holes', { batchLoss: 0.02, careless: true }],
+  ] as const)('%s something goes wrong', async (_, breach) => {
+    expect(await firstFlaw(40, { ...harder, weather: { ...usual.weather, ...breach } })).toBeDefined()
+  })
+})
