@@ -25,6 +25,7 @@ export interface Metrics {
   openRequests: Gauge
   verdicts: Counter<'verdict'>
   lateReplies: Counter
+  recollected: Counter<'result'>
   records: Gauge
   resyncs: Counter
   watches: Counter<'how'>
@@ -134,6 +135,12 @@ export function createMetrics(registry: Registry): Metrics {
     lateReplies: new Counter({
       name: 'damon_hub_late_replies_total',
       help: 'Replies that no open request waited for',
+      registers,
+    }),
+    recollected: new Counter({
+      name: 'damon_hub_recollected_total',
+      help: 'Requests whose answers this worker went on to collect, by whether the logs had all of them',
+      labelNames: ['result'],
       registers,
     }),
     records: new Gauge({ name: 'damon_hub_records', help: "Records in this worker's copy", registers }),
