@@ -83,6 +83,8 @@ class Append {
   readonly frames: Grouping
   readonly #receipts: Receipt[] = []
   readonly freezes: Freeze[] = []
+  /** Who wants to know that it is over. */
+  readonly over = Promise.withResolvers<void>()
 
   constructor(ranks: Ranks) {
     this.frames = new Grouping(ranks)
@@ -133,7 +135,7 @@ export class Publisher {
   #floor = 0
   readonly #forgotten: string[] = []
   readonly #braked = new Set<Sender>()
-  #underWay = false
+  #underWay: Append | undefined
   #seq = 0
   #waiting = 0
 
@@ -190,6 +192,16 @@ export class Publisher {
     return promise
   }
 
+  /** The latest number that was given. */
+  get seq(): number {
+    return this.#seq
+  }
+
+  /** Resolves when what was published so far is in the log, or was refused. */
+  async confirmed(): Promise<void> {
+    await (this.#appends.at(-1) ?? this.#underWay)?.over.promise
+  }
+
   /** Nobody will be sent to on this channel again. */
   forget(channel: string): void {
     this.#lanes.delete(channel)
@@ -235,7 +247,8 @@ export class Publisher {
     for (const batch of this.#ranks.takeFresh(this.origin)) this.#members.local(batch)
     if (this.#underWay) return
     const append = this.#appends.shift()
-    if (append && !append.isEmpty) this.#send(append)
+    if (append?.isEmpty) append.over.resolve()
+    else if (append) this.#send(append)
   }
 
   #send(append: Append): void {
@@ -244,10 +257,10 @@ export class Publisher {
     const asked = append.freezes.map(({ asked }) => asked)
     const channels = [...new Set(asked.flatMap(({ channel, member }) => (member ? [] : [channel])))]
     const began = performance.now()
-    this.#underWay = true
+    this.#underWay = append
     this.#bus.append(batches, channels, asked).then(
       (frozen) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         if (this.#appends.length > 0) this.#tick.want()
         this.#metrics.appends.inc({ result: 'confirmed' })
@@ -256,10 +269,11 @@ export class Publisher {
           sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
         for (const { asked, resolve } of append.freezes)
           resolve(asked.member ? [asked.member] : (frozen[channels.indexOf(asked.channel)] ?? []))
+        append.over.resolve()
         this.#releaseBraked()
       },
       (cause) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
         this.#metrics.appends.inc({ result: error.code })
@@ -291,5 +305,6 @@ export class Publisher {
     const error = damonError('unavailable', undefined, { cause })
     for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)
     for (const { reject } of append.freezes) reject(error)
+    append.over.resolve()
   }
 }
