@@ -4,7 +4,7 @@ import type { Position } from '@damon/protocol/frames'
 import { decodeBatch } from './batch.ts'
 import { type Arrive, type Bus, BusError } from './bus.ts'
 import { Appender, membersOf } from './redis/appender.ts'
-import { ScriptedRedis } from './redis/client.ts'
+import { isCluster, type Place, ScriptedRedis } from './redis/client.ts'
 import { Echoes } from './redis/echoes.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { LogReader } from './redis/log-reader.ts'
@@ -50,10 +50,7 @@ export interface RedisBackbone extends AsyncDisposable {
   readonly store: Store
 }
 
-export interface RedisOptions {
-  url: string
-  /** In front of every key, so that hubs can share a Redis. */
-  prefix: string
+export interface RedisOptions extends Place {
   times: StoreTimes
 }
 
@@ -162,14 +159,14 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
       arrive(decodeBatch(channel.slice(batchPrefix.length), open(message.subarray(8))), stamp)
     }
   }
-  const commands = new ScriptedRedis(options.url, 'damon-hub')
+  const commands = new ScriptedRedis(options, 'damon-hub')
   const { redis } = commands
   const tellConnected = () => {
     if (!subscriber.complete) tails?.back()
     events.connected(redis.status === 'ready' && subscriber.complete)
   }
   const subscriber: RedisSubscriber = new RedisSubscriber({
-    url: options.url,
+    place: options,
     message: (channel, message) => {
       try {
         take(channel, message)
@@ -246,7 +243,8 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
     const text = tails.due(now)
     if (text === undefined) return
     tails.sent(now)
-    redis.publish(keys.tails, text).catch(() => tails.back())
+    const told = isCluster(options) ? redis.spublish(keys.tails, text) : redis.publish(keys.tails, text)
+    told.catch(() => tails.back())
   }
 
   const bus: Bus = {

@@ -9,7 +9,7 @@ import { resumeContract } from './resume-contract.ts'
 const openPlace = async (): Promise<TestPlace> => {
   const server = await startRedis()
   const options = { url: server.url, prefix: 'test:', times: testTimes }
-  const control = new ScriptedRedis(server.url, 'test-primary')
+  const control = new ScriptedRedis(options, 'test-primary')
   await control.redis.connect()
   return {
     async worker() {
