@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { eventually } from '@damon/testkit/eventually'
 import type { Crew } from './crew.ts'
 import type { Fault } from './fault.ts'
 import { kill, type Machine } from './machine.ts'
@@ -51,7 +52,7 @@ export const faults: readonly Fault[] = [
     stage: two,
     traffic: storm,
     async strike(stage, random) {
-      kill(random.pick(random.pick(stage.machines).workers), 'SIGKILL')
+      kill(random.pick(stage.victim(random).machine.workers), 'SIGKILL')
       return undefined
     },
   },
@@ -71,7 +72,7 @@ export const faults: readonly Fault[] = [
     stage: two,
     traffic: talk,
     async strike(stage, random) {
-      kill(random.pick(stage.machines).service.pid, 'SIGKILL')
+      kill(stage.victim(random).machine.service.pid, 'SIGKILL')
       return undefined
     },
   },
@@ -90,10 +91,11 @@ export const faults: readonly Fault[] = [
     title: 'One of two machines dies for 3 s',
     stage: two,
     traffic: talk,
-    async strike(stage) {
-      stage.last.die()
+    async strike(stage, random) {
+      const { machine } = stage.victim(random)
+      machine.die()
       await sleep(3_000)
-      stage.last.back()
+      machine.back()
       return undefined
     },
   },
@@ -222,7 +224,7 @@ export const faults: readonly Fault[] = [
     traffic: talk,
     async strike(stage, random) {
       for (let times = 0; times < 3; times++) {
-        stage.proxy.cut()
+        stage.victim(random).proxy.cut()
         await sleep(300 + random.below(700))
       }
       return undefined
@@ -233,10 +235,11 @@ export const faults: readonly Fault[] = [
     title: 'Connections of clients half-open for 4 s',
     stage: two,
     traffic: talk,
-    async strike(stage) {
-      stage.proxy.stall()
+    async strike(stage, random) {
+      const { proxy } = stage.victim(random)
+      proxy.stall()
       await sleep(2 * heartbeatMs)
-      stage.proxy.resume()
+      proxy.resume()
       return undefined
     },
   },
@@ -246,9 +249,10 @@ export const faults: readonly Fault[] = [
     stage: two,
     traffic: { ...talk, rate: 200 },
     async strike(stage, random) {
-      stage.proxy.slow({ delayMs: 200, stalls: 0.02, stallMs: 600, random: () => random.next() })
+      const { proxy } = stage.victim(random)
+      proxy.slow({ delayMs: 200, stalls: 0.02, stallMs: 600, random: () => random.next() })
       await sleep(4_000)
-      stage.proxy.slow(undefined)
+      proxy.slow(undefined)
       return undefined
     },
   },
@@ -257,12 +261,13 @@ export const faults: readonly Fault[] = [
     title: 'Wall clock of a machine: an hour on, half an hour back',
     stage: two,
     traffic: talk,
-    async strike(stage) {
+    async strike(stage, random) {
+      const { machine, proxy } = stage.victim(random)
       for (const minutes of [60, -30, 0]) {
-        await stage.moveClock(stage.first, minutes * 60_000)
+        await stage.moveClock(machine, minutes * 60_000)
         await sleep(1_000)
         // Who connects now is looked at with the wrong time.
-        stage.proxy.cut()
+        proxy.cut()
         await sleep(1_000)
       }
       return undefined
@@ -300,7 +305,8 @@ async function blockable(stage: Stage): Promise<{ pid: number; on: string; off: 
 async function placesOf(crew: Crew): Promise<Map<string, number>> {
   const [one] = crew.members
   if (!one) return new Map()
-  const answers = await one.hub.group('hubs').request<{ origin: number; pid: number }>('hub.status')
+  const ask = () => one.hub.group('hubs').request<{ origin: number; pid: number }>('hub.status')
+  const answers = await eventually(async () => ask())
   const pids = new Map(answers.flatMap(({ value }) => (value ? [[value.origin, value.pid]] : [])))
   const records = await one.hub.list('service/bot/')
   return new Map(
