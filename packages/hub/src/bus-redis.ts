@@ -4,7 +4,7 @@ import type { Position } from '@damon/protocol/frames'
 import { decodeBatch } from './batch.ts'
 import { type Arrive, type Bus, BusError } from './bus.ts'
 import { Appender, membersOf } from './redis/appender.ts'
-import { ScriptedRedis } from './redis/client.ts'
+import { isCluster, type Place, ScriptedRedis } from './redis/client.ts'
 import { Echoes } from './redis/echoes.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { LogReader } from './redis/log-reader.ts'
@@ -15,6 +15,8 @@ import {
   type Joined,
   lateSweepMs,
   logMs,
+  type OpenRequest,
+  pickedAmong,
   type RecordChange,
   type Store,
   type StoredRecord,
@@ -48,10 +50,7 @@ export interface RedisBackbone extends AsyncDisposable {
   readonly store: Store
 }
 
-export interface RedisOptions {
-  url: string
-  /** In front of every key, so that hubs can share a Redis. */
-  prefix: string
+export interface RedisOptions extends Place {
   times: StoreTimes
 }
 
@@ -65,6 +64,21 @@ interface Meta {
 function wrap(error: unknown): BusError {
   const text = error instanceof Error ? error.message : ''
   return new BusError(text.startsWith('FENCED') ? 'fenced' : 'unavailable', error)
+}
+
+function openRequest(text: string, now: number): OpenRequest {
+  const asked = JSON.parse(text) as {
+    number: number
+    rest: string
+    ends: string
+    members: string[]
+    heads: string[] | object
+  }
+  const { channel, quorum } = JSON.parse(asked.rest) as { channel: string; quorum: number }
+  // Lua writes a list of nothing as an object.
+  const heads = positions(Array.isArray(asked.heads) ? asked.heads : [])
+  const { number, members, ends } = asked
+  return { number, channel, quorum, receivers: membersOf(members), heads, leftMs: Number(ends) - now }
 }
 
 function parseChange(message: Buffer): RecordChange {
@@ -145,14 +159,14 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
       arrive(decodeBatch(channel.slice(batchPrefix.length), open(message.subarray(8))), stamp)
     }
   }
-  const commands = new ScriptedRedis(options.url, 'damon-hub')
+  const commands = new ScriptedRedis(options, 'damon-hub')
   const { redis } = commands
   const tellConnected = () => {
     if (!subscriber.complete) tails?.back()
     events.connected(redis.status === 'ready' && subscriber.complete)
   }
   const subscriber: RedisSubscriber = new RedisSubscriber({
-    url: options.url,
+    place: options,
     message: (channel, message) => {
       try {
         take(channel, message)
@@ -229,13 +243,14 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
     const text = tails.due(now)
     if (text === undefined) return
     tails.sent(now)
-    redis.publish(keys.tails, text).catch(() => tails.back())
+    const told = isCluster(options) ? redis.spublish(keys.tails, text) : redis.publish(keys.tails, text)
+    told.catch(() => tails.back())
   }
 
   const bus: Bus = {
     origin,
-    async append(batches, freeze) {
-      const frozen = await appender.append(batches, freeze)
+    async append(batches, freeze, asked) {
+      const frozen = await appender.append(batches, freeze, asked)
       for (const { channel, last } of batches) tails.note(channel, last)
       return frozen
     },
@@ -307,6 +322,27 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
       return membersOf(flat.flat())[0]
     },
+    async pickFor({ session, number, deadlineMs }, channel, except) {
+      const reply = await commands.run(
+        'pick-for',
+        [keys.members(channel), keys.prefix],
+        [session, number, deadlineMs, randomInt(2 ** 31), pickedAmong, ...except],
+      )
+      return membersOf(reply as string[])[0]
+    },
+    async requests(session) {
+      const reply = (await commands.run('asked', [keys.asked(session)], [])) as string[]
+      const now = Number(reply.pop())
+      return reply.map((text) => openRequest(text, now)).sort((a, b) => a.number - b.number)
+    },
+    async settled(requests) {
+      const pipeline = redis.pipeline()
+      for (const { session, number, picked } of requests) {
+        pipeline.hdel(keys.asked(session), String(number))
+        for (const member of picked) pipeline.zrem(keys.picked(member), `${session}/${number}`)
+      }
+      await pipeline.exec()
+    },
     async absent(sessions) {
       if (sessions.length === 0) return []
       const gone = new Set<unknown>([null, 'lost'])
@@ -322,9 +358,10 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
         put.generation ?? '',
         '',
         seal(put.value),
+        put.most ?? '',
       ]),
-    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value)]),
-    drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '']),
+    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value), '']),
+    drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '', '']),
     async revision() {
       return Number((await redis.get(keys.revision)) ?? 0)
     },

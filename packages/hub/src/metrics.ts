@@ -29,6 +29,9 @@ export interface Metrics {
   resyncs: Counter
   watches: Counter<'how'>
   storeReachable: Gauge
+  resumes: Counter<'result'>
+  resumeSeconds: Histogram
+  replayed: Counter
 }
 
 /** Registers a worker's metrics. */
@@ -146,6 +149,23 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'damon_hub_watches_total',
       help: 'Watches that began: new, continued, reset because too much had changed, or resync because the watcher had something else',
       labelNames: ['how'],
+      registers,
+    }),
+    resumes: new Counter({
+      name: 'damon_hub_resumes_total',
+      help: 'Sessions that wanted to go on, by what became of it: resumed, or why not',
+      labelNames: ['result'],
+      registers,
+    }),
+    resumeSeconds: new Histogram({
+      name: 'damon_hub_resume_seconds',
+      help: 'Time from the wish to go on until the session was given what it had missed',
+      buckets: [0.005, 0.02, 0.1, 0.5, 1, 2, 5],
+      registers,
+    }),
+    replayed: new Counter({
+      name: 'damon_hub_replayed_total',
+      help: 'Frames given to sessions from the logs',
       registers,
     }),
     storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),

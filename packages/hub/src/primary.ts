@@ -118,10 +118,10 @@ async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof 
 
 async function redisMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
   const url = config.REDIS_URL?.reveal() ?? ''
-  const control = new ScriptedRedis(url, 'damon-hub-primary')
+  const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
+  const control = new ScriptedRedis(options, 'damon-hub-primary')
   resources.defer(() => control.redis.disconnect())
   control.redis.connect().catch(() => undefined)
-  const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
   return {
     bury: (origin) => {
       endRedisWorker(control, options, origin).catch((error) =>

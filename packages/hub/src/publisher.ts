@@ -1,6 +1,6 @@
 import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
-import { type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
+import { type Asked, type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
 import { Grouping, Lane, type Place, type Positionable, Ranks } from './grouping.ts'
 import type { Metrics } from './metrics.ts'
 import type { Tick } from './tick.ts'
@@ -62,7 +62,7 @@ export interface LocalMembers {
 }
 
 interface Freeze {
-  channel: string
+  asked: Asked
   resolve: (members: Member[]) => void
   reject: (error: Error) => void
 }
@@ -83,6 +83,8 @@ class Append {
   readonly frames: Grouping
   readonly #receipts: Receipt[] = []
   readonly freezes: Freeze[] = []
+  /** Who wants to know that it is over. */
+  readonly over = Promise.withResolvers<void>()
 
   constructor(ranks: Ranks) {
     this.frames = new Grouping(ranks)
@@ -133,7 +135,7 @@ export class Publisher {
   #floor = 0
   readonly #forgotten: string[] = []
   readonly #braked = new Set<Sender>()
-  #underWay = false
+  #underWay: Append | undefined
   #seq = 0
   #waiting = 0
 
@@ -178,13 +180,26 @@ export class Publisher {
     }
   }
 
-  /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
-  freeze(channel: string): Promise<Member[]> {
+  /**
+   * The receivers of a request at the instant of the append that the latest frame goes with, which remembers them.
+   * Rejects with DamonError `unavailable`.
+   */
+  freeze(asked: Asked): Promise<Member[]> {
     this.#tick.want()
     const { promise, resolve, reject } = Promise.withResolvers<Member[]>()
     const append = this.#appends.at(-1) ?? this.#next()
-    append.freezes.push({ channel, resolve, reject })
+    append.freezes.push({ asked, resolve, reject })
     return promise
+  }
+
+  /** The latest number that was given. */
+  get seq(): number {
+    return this.#seq
+  }
+
+  /** Resolves when what was published so far is in the log, or was refused. */
+  async confirmed(): Promise<void> {
+    await (this.#appends.at(-1) ?? this.#underWay)?.over.promise
   }
 
   /** Nobody will be sent to on this channel again. */
@@ -232,31 +247,33 @@ export class Publisher {
     for (const batch of this.#ranks.takeFresh(this.origin)) this.#members.local(batch)
     if (this.#underWay) return
     const append = this.#appends.shift()
-    if (append && !append.isEmpty) this.#send(append)
+    if (append?.isEmpty) append.over.resolve()
+    else if (append) this.#send(append)
   }
 
   #send(append: Append): void {
     const { bytes } = append.frames
     const batches = append.frames.close(this.origin)
-    const channels = append.freezes.map(({ channel }) => channel)
+    const asked = append.freezes.map(({ asked }) => asked)
+    const channels = [...new Set(asked.flatMap(({ channel, member }) => (member ? [] : [channel])))]
     const began = performance.now()
-    this.#underWay = true
-    this.#bus.append(batches, channels).then(
+    this.#underWay = append
+    this.#bus.append(batches, channels, asked).then(
       (frozen) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         if (this.#appends.length > 0) this.#tick.want()
         this.#metrics.appends.inc({ result: 'confirmed' })
         this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
         for (const { sender, numbers, seq, patient } of append.settle())
           sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
-        append.freezes.forEach(({ resolve }, i) => {
-          resolve(frozen[i] ?? [])
-        })
+        for (const { asked, resolve } of append.freezes)
+          resolve(asked.member ? [asked.member] : (frozen[channels.indexOf(asked.channel)] ?? []))
+        append.over.resolve()
         this.#releaseBraked()
       },
       (cause) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
         this.#metrics.appends.inc({ result: error.code })
@@ -288,5 +305,6 @@ export class Publisher {
     const error = damonError('unavailable', undefined, { cause })
     for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)
     for (const { reject } of append.freezes) reject(error)
+    append.over.resolve()
   }
 }

@@ -28,6 +28,8 @@ const sender = (name: string): Sender => ({
 })
 const a = sender('a')
 
+const asked = (channel: string) => ({ session: '00000000000000aa', number: 1, channel, deadlineMs: 1_000, quorum: 0 })
+
 beforeEach(() => {
   bus = manualBus(7)
   told = []
@@ -187,7 +189,7 @@ describe('an append', () => {
   it('freezes the members of a channel together with the frame before', async () => {
     for (let i = 0; i < 1_000; i++) publish(`group/g${i}`)
     publish('group/asked', { kind: 'request' })
-    const frozen = publisher.freeze('group/asked')
+    const frozen = publisher.freeze(asked('group/asked'))
     await turn()
     bus.appends[0]?.confirm()
     await turn()
@@ -225,7 +227,7 @@ describe('a receipt', () => {
     for (const number of [1, 2]) publish('group/a', { receipt: { to: a, number } })
     await turn()
     publish('group/a', { receipt: { to: a, number: 3 } })
-    const frozen = publisher.freeze('group/a').catch((error) => error.code)
+    const frozen = publisher.freeze(asked('group/a')).catch((error) => error.code)
     await turn()
     bus.appends[0]?.fail()
     expect(await frozen).toBe('unavailable')

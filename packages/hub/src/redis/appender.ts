@@ -1,7 +1,7 @@
 import { limits } from '@damon/protocol/limits'
 import { delay } from '@damon/runtime/retry'
 import { encodeBatch } from '../batch.ts'
-import { type Batch, BusError, type Member } from '../bus.ts'
+import { type Asked, type Batch, BusError, type Member } from '../bus.ts'
 import { sealBytes, sealInPlace } from '../seal.ts'
 import { logBytes } from '../store.ts'
 import type { ScriptedRedis } from './client.ts'
@@ -69,7 +69,7 @@ export class Appender {
   }
 
   /** As `Bus.append`. */
-  async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
+  async append(batches: Batch[], freeze: string[], asked: Asked[] = []): Promise<Member[][]> {
     const highest = batches.reduce((highest, batch) => Math.max(highest, batch.last), 0)
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0)
     const began = performance.now()
@@ -77,11 +77,12 @@ export class Appender {
     const args: Arguments = [this.#origin, highest, this.due, batches.length]
     for (const batch of batches) args.push(batch.channel, batch.last, sealInPlace(encodeBatch(batch, sealBytes)))
     args.push(this.#keys.batches(''))
+    const requests = asked.flatMap((one) => askedArguments(one, freeze))
     const until = Math.min(began, this.#downSince ?? began) + limits.appendMs
     for (;;) {
       try {
         if (!this.#complete) await this.#catchUp()
-        const frozen = await this.#run(args, freeze)
+        const frozen = await this.#run([...args, ...requests], freeze)
         if (batches.length > 0) this.#promise({ highest, bytes, at: performance.now(), args })
         return (frozen as string[][]).map(membersOf)
       } catch (error) {
@@ -94,11 +95,11 @@ export class Appender {
   }
 
   #run(args: Arguments, freeze: string[]): Promise<unknown> {
-    const { origins, n } = this.#keys
+    const { origins, n, prefix } = this.#keys
     const members = freeze.map((channel) => this.#keys.members(channel))
     return this.#commands.run(
       'append',
-      [origins, this.#keys.log(this.#origin), this.#keys.heads(this.#origin), n, ...members],
+      [origins, this.#keys.log(this.#origin), this.#keys.heads(this.#origin), n, prefix, ...members],
       args,
     )
   }
@@ -134,6 +135,12 @@ export class Appender {
     over.addEventListener('abort', () => reject(over.reason), { once: true })
     await Promise.race([this.#up.promise, promise])
   }
+}
+
+function askedArguments({ session, number, channel, deadlineMs, quorum, member }: Asked, freeze: string[]): Arguments {
+  const place = member ? 0 : freeze.indexOf(channel) + 1
+  const rest = JSON.stringify({ channel, quorum })
+  return [session, number, deadlineMs, rest, place, member?.session ?? '', member?.subject ?? '']
 }
 
 /** Between two tries of an append, ms. */
