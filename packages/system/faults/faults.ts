@@ -197,8 +197,8 @@ export const faults: readonly Fault[] = [
       await stage.command('CONFIG', 'SET', limit, 'pubsub 32kb 32kb 1')
       const names = stage.crew.members.map(({ name }) => name)
       await Promise.all([
-        stage.crew.burst(names, 'group/g0', 1_000, 4_096),
-        stage.crew.burst(names, 'group/g1', 1_000, 4_096),
+        stage.crew.burst(names, 'group/g0', 600, 1_024),
+        stage.crew.burst(names, 'group/g1', 600, 1_024),
       ])
       await stage.command('CONFIG', 'SET', limit, 'pubsub 32mb 8mb 60')
       return undefined

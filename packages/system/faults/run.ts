@@ -27,7 +27,12 @@ export interface Row {
   ratio?: number
   /** Everything that must not be, in words; empty when the line is good. */
   wrongs: string[]
+  /** What the hubs said last, where something is wrong. */
+  log?: string[]
 }
+
+/** Lines of each hub that are kept of a fault that went wrong. */
+const loggedLines = 300
 
 /** Time of talk before and after a fault, ms. */
 const calmMs = { before: 1_000, after: 2_000 }
@@ -69,6 +74,8 @@ export class Run implements AsyncDisposable {
       row.repaired = (await repaired(stage)) - repairedBefore
       if (ratio !== undefined) row.ratio = ratio
       row.wrongs.push(...(await recordsSettled(stage)), ...missedBars(fault, row))
+      if (row.wrongs.length > 0)
+        row.log = stage.machines.flatMap(({ output }) => output.split('\n').slice(-loggedLines))
       return row
     } catch (error) {
       // What is still under way cannot be judged; and the next fault shall begin in a good state.
