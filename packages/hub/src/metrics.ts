@@ -1,4 +1,4 @@
-import { type ClientFrame, frameNumbers, type HubFrame } from '@damon/protocol/frames'
+import { type ClientFrame, frameNumbers, type HubFrame, type Verdict, verdicts } from '@damon/protocol/frames'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 /** What a worker counts. Label values come from closed tables, never from clients. */
@@ -23,7 +23,8 @@ export interface Metrics {
   slowSessions: Gauge
   slowTotal: Counter
   openRequests: Gauge
-  verdicts: Counter<'verdict'>
+  /** Counts a verdict that counts. */
+  verdict(verdict: Verdict): void
   lateReplies: Counter
   records: Gauge
   resyncs: Counter
@@ -49,6 +50,17 @@ export function createMetrics(registry: Registry): Metrics {
       this.reset()
       for (const [type, count] of Object.entries(received)) this.inc({ direction: 'in', type }, count)
       for (const [type, count] of Object.entries(sent)) this.inc({ direction: 'out', type }, count)
+    },
+  })
+  const given = Object.fromEntries(verdicts.map((verdict) => [verdict, 0])) as Record<Verdict, number>
+  new Counter({
+    name: 'damon_hub_verdicts_total',
+    help: 'Verdicts on receivers of requests',
+    labelNames: ['verdict'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [verdict, count] of Object.entries(given)) this.inc({ verdict }, count)
     },
   })
   return {
@@ -128,12 +140,9 @@ export function createMetrics(registry: Registry): Metrics {
       registers,
     }),
     openRequests: new Gauge({ name: 'damon_hub_open_requests', help: 'Requests that are not settled', registers }),
-    verdicts: new Counter({
-      name: 'damon_hub_verdicts_total',
-      help: 'Verdicts on receivers of requests',
-      labelNames: ['verdict'],
-      registers,
-    }),
+    verdict: (verdict) => {
+      given[verdict]++
+    },
     lateReplies: new Counter({
       name: 'damon_hub_late_replies_total',
       help: 'Replies that no open request waited for',
