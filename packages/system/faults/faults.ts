@@ -51,6 +51,7 @@ export const faults: readonly Fault[] = [
     title: 'SIGKILL of a worker',
     stage: two,
     traffic: storm,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       kill(random.pick(stage.victim(random).machine.workers), 'SIGKILL')
       return undefined
@@ -61,6 +62,7 @@ export const faults: readonly Fault[] = [
     title: 'SIGKILL of a worker, no Redis',
     stage: alone,
     traffic: storm,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       kill(random.pick(stage.first.workers), 'SIGKILL')
       return undefined
@@ -71,6 +73,7 @@ export const faults: readonly Fault[] = [
     title: 'SIGKILL of a primary',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       kill(stage.victim(random).machine.service.pid, 'SIGKILL')
       return undefined
@@ -91,6 +94,7 @@ export const faults: readonly Fault[] = [
     title: 'One of two machines dies for 3 s',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       const { machine } = stage.victim(random)
       machine.die()
@@ -104,6 +108,7 @@ export const faults: readonly Fault[] = [
     title: 'Rolling restart of both machines',
     stage: two,
     traffic: { ...talk, rate: 1_000 },
+    bars: { toldLost: 0 },
     async strike(stage) {
       for (const machine of stage.machines) await roll(machine)
       return undefined
@@ -114,6 +119,7 @@ export const faults: readonly Fault[] = [
     title: 'Rolling restart, no Redis',
     stage: alone,
     traffic: { ...talk, rate: 1_000 },
+    bars: { toldLost: 0 },
     async strike(stage) {
       await roll(stage.first)
       return undefined
@@ -124,7 +130,7 @@ export const faults: readonly Fault[] = [
     title: 'Rolling restart of 4 workers with 2,000 clients',
     stage: crowd,
     traffic: { ...talk, rate: 1_000, toAll: 0 },
-    bars: { ratio: 1.15 },
+    bars: { toldLost: 0, ratio: 1.15 },
     async strike(stage) {
       await roll(stage.first)
       await sleep(1_000)
@@ -153,6 +159,7 @@ export const faults: readonly Fault[] = [
     title: 'Redis killed, back with its data',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage) {
       await stage.redis?.kill()
       await sleep(2_000)
@@ -177,6 +184,7 @@ export const faults: readonly Fault[] = [
     title: 'Redis does not answer for 3 s',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       const pauses = [
         () => stage.redis?.pause(3_000),
@@ -209,6 +217,7 @@ export const faults: readonly Fault[] = [
     title: 'All connections to Redis cut, three times',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       for (let times = 0; times < 3; times++) {
         for (const type of random.shuffle(['pubsub', 'normal'])) await stage.command('CLIENT', 'KILL', 'TYPE', type)
@@ -222,6 +231,7 @@ export const faults: readonly Fault[] = [
     title: 'Connections of clients cut, three times',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       for (let times = 0; times < 3; times++) {
         stage.victim(random).proxy.cut()
@@ -235,6 +245,7 @@ export const faults: readonly Fault[] = [
     title: 'Connections of clients half-open for 4 s',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       const { proxy } = stage.victim(random)
       proxy.stall()
@@ -261,6 +272,7 @@ export const faults: readonly Fault[] = [
     title: 'Wall clock of a machine: an hour on, half an hour back',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       const { machine, proxy } = stage.victim(random)
       for (const minutes of [60, -30, 0]) {
