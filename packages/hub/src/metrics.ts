@@ -1,4 +1,4 @@
-import { type ClientFrame, frameNumbers, type HubFrame } from '@damon/protocol/frames'
+import { type ClientFrame, frameNumbers, type HubFrame, type Verdict, verdicts } from '@damon/protocol/frames'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 /** What a worker counts. Label values come from closed tables, never from clients. */
@@ -23,8 +23,10 @@ export interface Metrics {
   slowSessions: Gauge
   slowTotal: Counter
   openRequests: Gauge
-  verdicts: Counter<'verdict'>
+  /** Counts a verdict that counts. */
+  verdict(verdict: Verdict): void
   lateReplies: Counter
+  recollected: Counter<'result'>
   records: Gauge
   resyncs: Counter
   watches: Counter<'how'>
@@ -49,6 +51,17 @@ export function createMetrics(registry: Registry): Metrics {
       this.reset()
       for (const [type, count] of Object.entries(received)) this.inc({ direction: 'in', type }, count)
       for (const [type, count] of Object.entries(sent)) this.inc({ direction: 'out', type }, count)
+    },
+  })
+  const given = Object.fromEntries(verdicts.map((verdict) => [verdict, 0])) as Record<Verdict, number>
+  new Counter({
+    name: 'damon_hub_verdicts_total',
+    help: 'Verdicts on receivers of requests',
+    labelNames: ['verdict'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [verdict, count] of Object.entries(given)) this.inc({ verdict }, count)
     },
   })
   return {
@@ -128,15 +141,18 @@ export function createMetrics(registry: Registry): Metrics {
       registers,
     }),
     openRequests: new Gauge({ name: 'damon_hub_open_requests', help: 'Requests that are not settled', registers }),
-    verdicts: new Counter({
-      name: 'damon_hub_verdicts_total',
-      help: 'Verdicts on receivers of requests',
-      labelNames: ['verdict'],
-      registers,
-    }),
+    verdict: (verdict) => {
+      given[verdict]++
+    },
     lateReplies: new Counter({
       name: 'damon_hub_late_replies_total',
       help: 'Replies that no open request waited for',
+      registers,
+    }),
+    recollected: new Counter({
+      name: 'damon_hub_recollected_total',
+      help: 'Requests whose answers this worker went on to collect, by whether the logs had all of them',
+      labelNames: ['result'],
       registers,
     }),
     records: new Gauge({ name: 'damon_hub_records', help: "Records in this worker's copy", registers }),

@@ -195,6 +195,11 @@ export class Requests {
     return this.#open.get(session)?.size ?? 0
   }
 
+  /** The numbers of a session's open requests. */
+  numbers(session: string): number[] {
+    return [...(this.#open.get(session)?.keys() ?? [])]
+  }
+
   /** The requester is gone: nobody wants the answers. */
   endSession(session: string): void {
     for (const request of [...(this.#open.get(session)?.values() ?? [])]) this.#close(request)
@@ -213,7 +218,7 @@ export class Requests {
     request.requester.counts(encoded)
     if (encoded.frame.type === 'part') return
     this.#account(request, frame)
-    this.#metrics.verdicts.inc({ verdict: frame.verdict })
+    this.#metrics.verdict(frame.verdict)
     if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
   }
