@@ -1,7 +1,7 @@
 import type { Logger } from '@damon/runtime/logger'
 import { z } from 'zod'
 import type { Clock } from './clock.ts'
-import { asCertsError } from './errors.ts'
+import { asCertsError, certsError } from './errors.ts'
 import { type Issuer, type RevocationReason, revocationReasons } from './issuer.ts'
 import { retryTable } from './schedule.ts'
 import type { StoredCertificate } from './shelf.ts'
@@ -94,7 +94,11 @@ export class Revocations {
     const { id, issuer, fingerprint, chain, reason } = revocation
     const attempts = revocation.attempts + 1
     try {
-      await issuerOf(issuer)?.revoke(chain, reason, signal)
+      const authority = issuerOf(issuer)
+      // What nobody was asked for is not revoked.
+      if (!authority)
+        throw certsError('bad_certificates_file', `Issuer ${issuer}, which has to revoke it, is not there.`)
+      await authority.revoke(chain, reason, signal)
       await this.#save({ ...revocation, attempts, doneAt: clock.now() })
       log.warn({ certificate: id, fingerprint, reason }, 'revoked')
     } catch (error) {

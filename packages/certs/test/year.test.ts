@@ -130,7 +130,7 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
   const certificates = Object.fromEntries(
     Array.from({ length: 50 }, (_, number) => {
       const name = `n${number}.${zones[number % zones.length]}`
-      const profile = number < 3 ? 'tlsserver' : number < 8 ? 'later' : number < 10 ? 'shortlived' : undefined
+      const profile = number < 3 ? 'tlsserver' : number < 8 ? 'later' : number === 8 ? 'shortlived' : undefined
       const issuer = number < 4 || number === 8 ? 'suggesting' : 'plain'
       return [`c${number}`, { issuer, names: number % 7 === 0 ? [name, `*.${name}`] : [name], profile }]
     }),
@@ -206,7 +206,9 @@ test('a year of fifty certificates: whatever fails, each is renewed in time, wit
   // Otherwise nothing was proven.
   expect(results.get('issued')).toBe(plain.issued + suggesting.issued)
   expect(results.get('issued')).toBeGreaterThan(300)
+  // The window of a certificate that lives for 160 hours is three hours wide: its order is made in it, by the clock.
+  expect(suggesting.exempt).toBeGreaterThan(100)
   for (const code of ['ca_unavailable', 'challenge_failed', 'not_propagated', 'dns_unavailable']) {
     expect(results.get(code), code).toBeGreaterThan(0)
   }
-}, 120_000)
+}, 240_000)

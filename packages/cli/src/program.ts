@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { describeFailure, exits } from './cli-error.ts'
 import { addAsk } from './commands/ask.ts'
 import { addCerts } from './commands/certs.ts'
+import { addHub } from './commands/hub.ts'
 import { addKeys } from './commands/keys.ts'
 import { addNodes } from './commands/nodes.ts'
 import { addSend } from './commands/send.ts'
@@ -56,7 +57,19 @@ function createProgram(terminal: Terminal): Command {
       // Printed once, with its code, in `run`.
       outputError: () => {},
     })
-  const commands = [addUp, addKeys, addToken, addStatus, addServices, addNodes, addCerts, addWatch, addSend, addAsk]
+  const commands = [
+    addUp,
+    addKeys,
+    addToken,
+    addStatus,
+    addHub,
+    addServices,
+    addNodes,
+    addCerts,
+    addWatch,
+    addSend,
+    addAsk,
+  ]
   for (const add of commands) add(program, terminal)
   return program
 }

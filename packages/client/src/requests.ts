@@ -16,6 +16,8 @@ export interface RequestOptions<Part = unknown> {
   signal?: AbortSignal
   /** Settle after so many answers; 0 = all. */
   quorum?: number
+  /** Asked twice it does no more than once: `any` may ask another member when the first is gone before it answered. */
+  idempotent?: boolean
   /** Called with each piece that a receiver sends before its answer. */
   onPart?(part: AnswerPart<Part>): void
 }
@@ -46,14 +48,14 @@ export class Requests {
   }
 
   request(to: string, any: boolean, event: string, value: unknown, options: RequestOptions, schema?: Schema): Request {
-    const { deadline = limits.defaultDeadlineMs, quorum = 0, signal, onPart } = options
+    const { deadline = limits.defaultDeadlineMs, quorum = 0, idempotent = false, signal, onPart } = options
     let number: number | undefined
     const request = new Request(() => {
       if (number !== undefined) this.#send({ type: 'cancel', request: number })
       else if (this.#outbound.withdraw(outgoing)) request.settle()
     })
     const outgoing: Outgoing = {
-      frame: { ...unnumbered, type: 'request', any, to, event, deadline, quorum },
+      frame: { ...unnumbered, type: 'request', any, idempotent, to, event, deadline, quorum },
       expiresAt: performance.now() + deadline,
       sent: (own) => {
         number = own

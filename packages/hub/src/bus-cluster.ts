@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { decodeBatch } from './batch.ts'
-import { type Arrive, type Batch, type Bus, BusError, type Member, type Reading } from './bus.ts'
+import { type Arrive, type Asked, type Batch, type Bus, BusError, type Member, type Reading } from './bus.ts'
 import {
   type CallName,
   type Calls,
@@ -41,8 +41,8 @@ class Line {
     return this.#ask(name, (id) => send(this.#socket, { kind: 'call', id, name, args }))
   }
 
-  append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
-    return this.#ask('append', (id) => sendAppend(this.#socket, id, batches, freeze))
+  append(batches: Batch[], freeze: string[], asked: Asked[] = []): Promise<Member[][]> {
+    return this.#ask('append', (id) => sendAppend(this.#socket, id, batches, freeze, asked))
   }
 
   #ask<T>(name: string, write: (id: number) => void): Promise<T> {
@@ -121,7 +121,7 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
   return {
     bus: {
       origin: admitted.origin,
-      append: (batches, freeze) => line.append(batches, freeze),
+      append: (batches, freeze, asked) => line.append(batches, freeze, asked),
       forget: (channels) => void line.call('forget', channels).catch(() => undefined),
       async read(ranges, bytes): Promise<Reading> {
         const reading: Reading = { batches: [], missing: [] }
@@ -154,12 +154,17 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
       takeOver: (entry) => line.call('takeOver', entry),
       fence: async (origin) => void (await line.call('fence', origin)),
       pick: (channel) => line.call('pick', channel),
+      pickFor: (request, channel, except) => line.call('pickFor', request, channel, except),
+      requests: (session) => line.call('requests', session),
+      settled: async (requests) => void (await line.call('settled', requests)),
       absent: (sessions) => line.call('absent', sessions),
       put: (put) => line.call('put', put),
       patch: (owner, key, value) => line.call('patch', owner, key, value),
       drop: (drop) => line.call('drop', drop),
       revision: () => line.call('revision'),
       snapshot: () => line.call('snapshot'),
+      // It never is: the primary's disk has what is kept.
+      restore: async () => 0,
       renew: () => line.call('renew'),
       sweep: async () => void (await line.call('sweep')),
     },

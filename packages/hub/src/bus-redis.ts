@@ -1,21 +1,22 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { isErrorCode } from '@damon/protocol/errors'
 import type { Position } from '@damon/protocol/frames'
-import { decodeBatch, encodeBatch } from './batch.ts'
-import { type Arrive, type Batch, type Bus, BusError, type Member } from './bus.ts'
-import { ScriptedRedis } from './redis/client.ts'
+import { decodeBatch } from './batch.ts'
+import { type Arrive, type Bus, BusError } from './bus.ts'
+import { Appender, membersOf } from './redis/appender.ts'
+import { isCluster, type Place, ScriptedRedis } from './redis/client.ts'
 import { Echoes } from './redis/echoes.ts'
 import { RedisKeys } from './redis/keys.ts'
-import { LogBounds } from './redis/log-bounds.ts'
 import { LogReader } from './redis/log-reader.ts'
 import { RedisSubscriber } from './redis/subscriber.ts'
 import { parseTails, Tails } from './redis/tails.ts'
-import { open, seal, sealBytes, sealInPlace } from './seal.ts'
+import { open, seal } from './seal.ts'
 import {
   type Joined,
   lateSweepMs,
-  logBytes,
   logMs,
+  type OpenRequest,
+  pickedAmong,
   type RecordChange,
   type Store,
   type StoredRecord,
@@ -34,16 +35,22 @@ const channelsPerCommand = 256
  */
 const firstOrigins = 2 ** 31
 
+/**
+ * Numbers are at most so far apart, at random: a Redis that took the place of another may not know the last that were given,
+ * and shall not give them again.
+ */
+const originSteps = 1_024
+
+/** Records that one command writes back. */
+const recordsPerCommand = 100
+
 /** Bus and store of a hub of many machines, in one Redis. */
 export interface RedisBackbone extends AsyncDisposable {
   readonly bus: Bus
   readonly store: Store
 }
 
-export interface RedisOptions {
-  url: string
-  /** In front of every key, so that hubs can share a Redis. */
-  prefix: string
+export interface RedisOptions extends Place {
   times: StoreTimes
 }
 
@@ -59,10 +66,19 @@ function wrap(error: unknown): BusError {
   return new BusError(text.startsWith('FENCED') ? 'fenced' : 'unavailable', error)
 }
 
-function members(flat: string[]): Member[] {
-  const list: Member[] = []
-  for (let i = 0; i + 1 < flat.length; i += 2) list.push({ session: flat[i] as string, subject: flat[i + 1] as string })
-  return list
+function openRequest(text: string, now: number): OpenRequest {
+  const asked = JSON.parse(text) as {
+    number: number
+    rest: string
+    ends: string
+    members: string[]
+    heads: string[] | object
+  }
+  const { channel, quorum } = JSON.parse(asked.rest) as { channel: string; quorum: number }
+  // Lua writes a list of nothing as an object.
+  const heads = positions(Array.isArray(asked.heads) ? asked.heads : [])
+  const { number, members, ends } = asked
+  return { number, channel, quorum, receivers: membersOf(members), heads, leftMs: Number(ends) - now }
 }
 
 function parseChange(message: Buffer): RecordChange {
@@ -143,14 +159,14 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
       arrive(decodeBatch(channel.slice(batchPrefix.length), open(message.subarray(8))), stamp)
     }
   }
-  const commands = new ScriptedRedis(options.url, 'damon-hub')
+  const commands = new ScriptedRedis(options, 'damon-hub')
   const { redis } = commands
   const tellConnected = () => {
     if (!subscriber.complete) tails?.back()
     events.connected(redis.status === 'ready' && subscriber.complete)
   }
   const subscriber: RedisSubscriber = new RedisSubscriber({
-    url: options.url,
+    place: options,
     message: (channel, message) => {
       try {
         take(channel, message)
@@ -169,7 +185,7 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
     const [origin, epoch] = (await commands.run(
       'admit',
       [keys.origin, keys.origins, keys.epoch, keys.swept, keys.logs],
-      [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins)],
+      [workerLeaseMs, randomBytes(8).toString('hex'), randomInt(firstOrigins), randomInt(1, originSteps + 1)],
     )) as [number, string]
     own = keys.worker(origin)
     tails = new Tails(origin)
@@ -195,7 +211,7 @@ interface Parts {
 
 function build({ options, keys, commands, subscriber, echoes, tails, origin, epoch }: Parts): RedisBackbone {
   const { redis } = commands
-  const bounds = new LogBounds({ ms: logMs(options.times), bytes: logBytes })
+  const appender = new Appender(commands, keys, origin, logMs(options.times))
   const logs = new LogReader(redis, keys)
   let questions = 0
   const end = (what: Ending, whose: string | number, ...more: (string | number)[]) =>
@@ -227,36 +243,16 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
     const text = tails.due(now)
     if (text === undefined) return
     tails.sent(now)
-    redis.publish(keys.tails, text).catch(() => tails.back())
+    const told = isCluster(options) ? redis.spublish(keys.tails, text) : redis.publish(keys.tails, text)
+    told.catch(() => tails.back())
   }
 
   const bus: Bus = {
     origin,
-    async append(batches: Batch[], freeze: string[]): Promise<Member[][]> {
-      const highest = batches.reduce((highest, batch) => Math.max(highest, batch.last), 0)
-      const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0)
-      const now = performance.now()
-      if (batches.length > 0) bounds.add(highest, bytes, now)
-      const args: (string | number | Buffer)[] = [origin, highest, bounds.due(now), batches.length]
-      for (const batch of batches) args.push(batch.channel, batch.last, sealInPlace(encodeBatch(batch, sealBytes)))
-      args.push(keys.batches(''))
-      try {
-        const frozen = await commands.run(
-          'append',
-          [
-            keys.origins,
-            keys.log(origin),
-            keys.heads(origin),
-            keys.n,
-            ...freeze.map((channel) => keys.members(channel)),
-          ],
-          args,
-        )
-        for (const { channel, last } of batches) tails.note(channel, last)
-        return (frozen as string[][]).map(members)
-      } catch (error) {
-        throw wrap(error)
-      }
+    async append(batches, freeze, asked) {
+      const frozen = await appender.append(batches, freeze, asked)
+      for (const { channel, last } of batches) tails.note(channel, last)
+      return frozen
     },
     forget: (channels) => void commands.run('forget', [keys.heads(origin)], channels).catch(() => undefined),
     read: (ranges, bytes) => logs.read(ranges, bytes),
@@ -324,7 +320,28 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
     fence: async (ended) => void (await end('origin', ended)),
     async pick(channel) {
       const flat = (await redis.call('HRANDFIELD', keys.members(channel), 1, 'WITHVALUES')) as string[] | string[][]
-      return members(flat.flat())[0]
+      return membersOf(flat.flat())[0]
+    },
+    async pickFor({ session, number, deadlineMs }, channel, except) {
+      const reply = await commands.run(
+        'pick-for',
+        [keys.members(channel), keys.prefix],
+        [session, number, deadlineMs, randomInt(2 ** 31), pickedAmong, ...except],
+      )
+      return membersOf(reply as string[])[0]
+    },
+    async requests(session) {
+      const reply = (await commands.run('asked', [keys.asked(session)], [])) as string[]
+      const now = Number(reply.pop())
+      return reply.map((text) => openRequest(text, now)).sort((a, b) => a.number - b.number)
+    },
+    async settled(requests) {
+      const pipeline = redis.pipeline()
+      for (const { session, number, picked } of requests) {
+        pipeline.hdel(keys.asked(session), String(number))
+        for (const member of picked) pipeline.zrem(keys.picked(member), `${session}/${number}`)
+      }
+      await pipeline.exec()
     },
     async absent(sessions) {
       if (sessions.length === 0) return []
@@ -341,24 +358,42 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
         put.generation ?? '',
         '',
         seal(put.value),
+        put.most ?? '',
       ]),
-    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value)]),
-    drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '']),
+    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value), '']),
+    drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '', '']),
     async revision() {
       return Number((await redis.get(keys.revision)) ?? 0)
     },
     async snapshot() {
-      const replies = await redis.multi().get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values).exec()
-      const [revision, metas, values] = (replies ?? []).map((reply) => reply[1]) as [
+      const reading = redis.multi().get(keys.epoch).get(keys.revision).hgetall(keys.records).hgetallBuffer(keys.values)
+      const [present, revision, metas, values] = ((await reading.exec()) ?? []).map((reply) => reply[1]) as [
+        string | null,
         string | null,
         Record<string, string>,
         Record<string, Buffer>,
       ]
+      // Nothing is to be learnt from a Redis that was emptied: this worker's own copy is all there is.
+      if (present !== epoch) throw new Error('Redis was emptied.')
       const records = Object.entries(metas).map(([key, text]): StoredRecord => {
         const { revision, generation, leased, state } = JSON.parse(text) as Meta
         return { key, value: open(values[key] as Buffer), revision, generation, leased, state }
       })
       return { revision: Number(revision ?? 0), records }
+    },
+    async restore(records, revision) {
+      const present = await redis.get(keys.epoch)
+      if (present === epoch) return 0
+      let count = 0
+      for (let i = 0; i < records.length; i += recordsPerCommand) {
+        const args = records.slice(i, i + recordsPerCommand).flatMap(({ key, value, revision, generation }) => {
+          const known = { revision, generation, leased: false, state: 'live', owner: '', subject: '' }
+          return [key, JSON.stringify(known), seal(value)]
+        })
+        const { revision: counter, records: known, values } = keys
+        count += (await commands.run('restore', [counter, known, values], [revision, ...args])) as number
+      }
+      return count
     },
     async renew() {
       await subscriber.probe()
@@ -366,7 +401,7 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       const renewed = await commands.run(
         'renew',
         [keys.origins, keys.log(origin), keys.heads(origin)],
-        [origin, workerLeaseMs, bounds.due(performance.now())],
+        [origin, workerLeaseMs, appender.due],
       )
       return renewed === 1
     },

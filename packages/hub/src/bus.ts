@@ -28,6 +28,20 @@ export interface Member {
   subject: string
 }
 
+/** A request as it goes out with an append: from that step on it is remembered with its receivers, until it is settled. */
+export interface Asked {
+  /** The requester's session. */
+  session: string
+  /** The requester's number of it. */
+  number: number
+  channel: string
+  /** From now. */
+  deadlineMs: number
+  quorum: number
+  /** Its one receiver, beside those that it was given to before; else they are the members of the channel, which MUST be frozen too. */
+  member?: Member | undefined
+}
+
 /** Why an append was not confirmed: `unavailable` may have happened, `fenced` has not and never will. */
 export class BusError extends Error {
   override readonly name = 'BusError'
@@ -49,10 +63,10 @@ export interface Bus {
 
   /**
    * MUST append to the origin's log and publish, both or neither, in order, before it resolves. MUST answer with the
-   * members of each channel of `freeze`, taken in the same atomic step. MUST reject with BusError. A fast batch MAY be
+   * members of each channel of `freeze`, taken in the same atomic step, and remember what is `asked`. MUST reject with BusError. A fast batch MAY be
    * kept from its own origin.
    */
-  append(batches: Batch[], freeze: string[]): Promise<Member[][]>
+  append(batches: Batch[], freeze: string[], asked?: Asked[]): Promise<Member[][]>
 
   /**
    * This origin keeps no head of these channels any more, and will name its floor, the highest number among all that it

@@ -58,6 +58,10 @@ export const hubConfig = {
   HUB_LEASE_GRACE_MS: milliseconds(100, 600_000).default(15_000),
   /** How long a session whose line is gone can be taken up again. */
   HUB_RESUME_MS: milliseconds(1_000, 600_000).default(60_000),
+  /** How long the clients of one worker may take to move when it is replaced, at most. */
+  HUB_ROLL_MS: milliseconds(0, 3_600_000).default(60_000),
+  /** Other hubs on the same Redis, as clients dial them: where clients are sent when this one stops. */
+  HUB_PEERS: list().default([]),
   HUB_FRAME_BYTES: integer(8 * 1024, 16 * 1024 * 1024, ' (bytes)').default(limits.frameBytes),
   HUB_OUTBOX_BYTES: integer(64 * 1024, 256 * 1024 * 1024, ' (bytes)').default(limits.outboxBytes),
   HUB_OUTBOX_FRAMES: integer(16, 1_048_576).default(limits.outboxFrames),

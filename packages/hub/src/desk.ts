@@ -20,17 +20,22 @@ export interface HubStatus {
   [more: string]: unknown
 }
 
-/** The hub as a client of itself: a member of `group/hubs` on each worker, which answers operators' requests. */
+/**
+ * The hub as a client of itself: a member of `group/hubs` on each worker, which answers operators' requests: `hub.status`, and
+ * `hub.roll`, which is answered when it was passed on. Who may ask is for the token to say.
+ */
 export class Desk implements Receiver {
   readonly id = randomBytes(8).toString('hex')
   readonly subject: string
   readonly #context: Context
   readonly #status: () => HubStatus
+  readonly #roll: (wish: string) => void
   readonly #order = new SendOrder()
 
-  constructor(context: Context, status: () => HubStatus) {
+  constructor(context: Context, status: () => HubStatus, roll: (wish: string) => void) {
     this.#context = context
     this.#status = status
+    this.#roll = roll
     this.subject = `hub/w${context.publisher.origin}`
   }
 
@@ -44,7 +49,11 @@ export class Desk implements Receiver {
 
   ask(request: WireFrame): void {
     const frame = request.frame as MessageFrame
-    const known = frame.event === 'hub.status'
+    const known = frame.event === 'hub.status' || frame.event === 'hub.roll'
+    if (frame.event === 'hub.roll') {
+      this.#context.log.info({ from: frame.from }, 'an operator wishes new workers')
+      this.#roll(`${frame.session}/${frame.number}`)
+    }
     const payload = known ? Buffer.from(JSON.stringify(this.#status())) : Buffer.alloc(0)
     const verdict = new EncodedFrame({
       type: 'verdict',

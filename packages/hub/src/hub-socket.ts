@@ -1,5 +1,7 @@
+import type { Writable } from 'node:stream'
 import type { CloseName } from '@damon/protocol/closes'
 import { type RawData, WebSocket } from 'ws'
+import { FrameFront, type Receiver } from './frame-front.ts'
 
 /** What ws finds wrong itself, by its code (RFC 6455, 7.4.1), in the words of our table. */
 const faults = new Map<number | undefined, CloseName>([
@@ -30,6 +32,19 @@ export class HubSocket extends WebSocket {
     this.on('ping', onPing)
   }
 
+  /**
+   * Has the usual messages come to the owner without ws, which is written to with what is left. `most` is what ws takes as a message's
+   * bytes. To be called before anything was read.
+   */
+  front(most: number): void {
+    const inside = this as unknown as { _receiver: Receiver }
+    inside._receiver = new FrameFront(inside._receiver as unknown as Writable, this, most)
+  }
+
+  message(data: Buffer, isBinary: boolean): void {
+    this.#owner?.message(data, isBinary)
+  }
+
   get owner(): SocketOwner | undefined {
     return this.#owner
   }
@@ -43,7 +58,7 @@ export class HubSocket extends WebSocket {
 }
 
 function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
-  ;(this as HubSocket).owner?.message(data as Buffer, isBinary)
+  ;(this as HubSocket).message(data as Buffer, isBinary)
 }
 
 function onClose(this: WebSocket): void {

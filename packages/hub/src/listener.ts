@@ -88,7 +88,10 @@ export function createListeners(options: {
       return refuse(socket, '403 Forbidden', 'This origin is not listed.')
     if (head.length > limits.helloBytes) return refuse(socket, '413 Content Too Large', 'The first frame is too large.')
     const address = where(request.socket)
-    webSockets.handleUpgrade(request, socket, head, (ws) => options.connect({ ws, socket, codec, address }))
+    webSockets.handleUpgrade(request, socket, head, (ws) => {
+      ws.front(frameBytes)
+      options.connect({ ws, socket, codec, address })
+    })
   }
   const http = { headersTimeout: limits.helloMs, connectionsCheckingInterval: 1_000, maxHeaderSize: 8 * 1024 }
   const secure = { cert, key, ...contextOptions, handshakeTimeout: limits.helloMs }

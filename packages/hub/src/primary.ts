@@ -1,8 +1,10 @@
+import type { Worker as Child } from 'node:cluster'
 import { once } from 'node:events'
 import { chmod, mkdir } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { ServiceContext, Started } from '@damon/runtime/service'
+import type { TrustList } from '@damon/trust/trust-list'
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client'
 import { endRedisWorker } from './bus-redis.ts'
 import { type hubConfig, storeTimes } from './config.ts'
@@ -11,6 +13,9 @@ import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
 import { OwnCertificate } from './own-certificate.ts'
 import { ScriptedRedis } from './redis/client.ts'
+import type { PrimaryOrder } from './report.ts'
+import { Roll } from './roll.ts'
+import { TrustFile } from './trust-file.ts'
 import { removeStale } from './unix-socket.ts'
 import { Workers } from './workers.ts'
 
@@ -36,21 +41,44 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
   if (config.HUB_PLAIN_SOCKET !== undefined) await removeStale(config.HUB_PLAIN_SOCKET)
   const own: OwnCertificate = new OwnCertificate({ log, gauge: metrics.expiry, workers: () => workers.serving })
+  const trust = followTrust(context, identity.trust, (list) => {
+    for (const child of workers.serving) child.send({ kind: 'trust', list } satisfies PrimaryOrder)
+  })
+  const wishes = new Set<string>()
   const workers: Workers = new Workers({
     log,
-    env: {
+    env: () => ({
       HUB_PORT: String(port),
       ...(plain !== undefined && { HUB_PLAIN_PORT: String(plain) }),
       ...(backbone.path && { HUB_INTERNAL_SOCKET: backbone.path }),
-    },
+      // What counts, not what the file holds by then.
+      ...(trust && { HUB_TRUST: trust.text, HUB_TRUST_FILE: '' }),
+    }),
+    moveMs: config.HUB_ROLL_MS,
     changed: () => metrics.workers.set(workers.counts.serving),
     serves: (child) => own.greet(child),
     died: (origin, signal) => {
-      metrics.exits.inc({ signal: signal ?? 'none' })
+      if (signal) metrics.exits.inc({ signal })
       if (origin !== undefined) backbone.bury(origin)
     },
+    roll: (wish) => {
+      if (wishes.has(wish)) return
+      wishes.add(wish)
+      roll.begin('an operator wishes it')
+    },
   })
-  resources.defer(() => workers.stop(Math.max(config.SHUTDOWN_MS - afterWorkersMs, 100)))
+  const roll: Roll<Child> = new Roll({
+    fleet: workers,
+    log,
+    stopping,
+    done: (result) => metrics.rolls.inc({ result }),
+  })
+  resources.defer(() => workers.stop(Math.max(config.SHUTDOWN_MS - afterWorkersMs, 100), config.HUB_PEERS))
+  const onHangUp = () => {
+    void trust?.look()
+    roll.begin('SIGHUP')
+  }
+  process.on('SIGHUP', onHangUp)
 
   checks.set('workers', () => (workers.counts.serving > 0 ? undefined : 'no worker serves'))
   checks.set('store', () => {
@@ -90,10 +118,10 @@ async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof 
 
 async function redisMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
   const url = config.REDIS_URL?.reveal() ?? ''
-  const control = new ScriptedRedis(url, 'damon-hub-primary')
+  const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
+  const control = new ScriptedRedis(options, 'damon-hub-primary')
   resources.defer(() => control.redis.disconnect())
   control.redis.connect().catch(() => undefined)
-  const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
   return {
     bury: (origin) => {
       endRedisWorker(control, options, origin).catch((error) =>
@@ -115,6 +143,12 @@ function createPrimaryMetrics() {
       labelNames: ['signal'],
       registers,
     }),
+    rolls: new Counter({
+      name: 'damon_hub_rolls_total',
+      help: 'Times that all workers were replaced',
+      labelNames: ['result'],
+      registers,
+    }),
     expiry: new Gauge({
       name: 'damon_hub_certificate_expiry_timestamp_seconds',
       help: 'When the certificate that the hub shows ends',
@@ -122,6 +156,19 @@ function createPrimaryMetrics() {
     }),
     text: async () => `${await aggregator.clusterMetrics()}\n${await registry.metrics()}`,
   }
+}
+
+/** Follows the file of the trust list, where it came from one. */
+function followTrust(
+  { config, log, resources }: ServiceContext<typeof hubConfig>,
+  list: TrustList,
+  changed: (text: string) => void,
+): TrustFile | undefined {
+  const path = process.env.HUB_TRUST_FILE
+  if (!path) return undefined
+  const current = { text: config.HUB_TRUST.trim(), list }
+  const [root, aud, dev] = [config.HUB_ROOT_KEY, config.HUB_AUDIENCE, config.ALLOW_DEV_KEYS]
+  return resources.use(new TrustFile({ path, root, aud, dev, current, log, changed }))
 }
 
 /** A free port: workers must all be told the same number, also those that replace others. */

@@ -1,6 +1,6 @@
 import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
-import { type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
+import { type Asked, type Batch, type BatchKind, type Bus, BusError, type Member } from './bus.ts'
 import { Grouping, Lane, type Place, type Positionable, Ranks } from './grouping.ts'
 import type { Metrics } from './metrics.ts'
 import type { Tick } from './tick.ts'
@@ -30,8 +30,12 @@ export interface Sender {
 /** A frame on its way to the bus, without the position, which the publisher gives. */
 export interface Publication {
   channel: string
-  /** Messages take the short way to this worker's own members; requests and answers go around by the bus. */
   kind: BatchKind
+  /**
+   * It MUST reach all in the order of the log, and so this worker's own members by the bus too. All else takes the short way to
+   * them: what this worker itself says next is in that order anyway.
+   */
+  around?: true
   frame: Positionable
   /** In whose order it stands. */
   order: SendOrder
@@ -58,7 +62,7 @@ export interface LocalMembers {
 }
 
 interface Freeze {
-  channel: string
+  asked: Asked
   resolve: (members: Member[]) => void
   reject: (error: Error) => void
 }
@@ -157,9 +161,9 @@ export class Publisher {
    * @throws DamonError `unavailable` when too much waits for the bus already
    */
   publish(publication: Publication): void {
-    const { channel, kind, frame, order, sender } = publication
+    const { channel, kind, frame, order, sender, around } = publication
     if (sender && this.#waiting > limits.appendBytes) throw damonError('unavailable', 'Too much waits for the store.')
-    const fast = kind === 'message' && this.#members.isClear(channel)
+    const fast = !around && this.#members.isClear(channel)
     const seq = ++this.#seq
     if (!fast) this.#members.expect(channel, seq)
     frame.place(this.origin, seq)
@@ -174,12 +178,15 @@ export class Publisher {
     }
   }
 
-  /** The members of a channel at the instant of the append that the latest frame goes with. Rejects with DamonError `unavailable`. */
-  freeze(channel: string): Promise<Member[]> {
+  /**
+   * The receivers of a request at the instant of the append that the latest frame goes with, which remembers them.
+   * Rejects with DamonError `unavailable`.
+   */
+  freeze(asked: Asked): Promise<Member[]> {
     this.#tick.want()
     const { promise, resolve, reject } = Promise.withResolvers<Member[]>()
     const append = this.#appends.at(-1) ?? this.#next()
-    append.freezes.push({ channel, resolve, reject })
+    append.freezes.push({ asked, resolve, reject })
     return promise
   }
 
@@ -234,10 +241,11 @@ export class Publisher {
   #send(append: Append): void {
     const { bytes } = append.frames
     const batches = append.frames.close(this.origin)
-    const channels = append.freezes.map(({ channel }) => channel)
+    const asked = append.freezes.map(({ asked }) => asked)
+    const channels = [...new Set(asked.flatMap(({ channel, member }) => (member ? [] : [channel])))]
     const began = performance.now()
     this.#underWay = true
-    this.#bus.append(batches, channels).then(
+    this.#bus.append(batches, channels, asked).then(
       (frozen) => {
         this.#underWay = false
         this.#waiting -= bytes
@@ -246,9 +254,8 @@ export class Publisher {
         this.#metrics.appendSeconds.observe((performance.now() - began) / 1000)
         for (const { sender, numbers, seq, patient } of append.settle())
           sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
-        append.freezes.forEach(({ resolve }, i) => {
-          resolve(frozen[i] ?? [])
-        })
+        for (const { asked, resolve } of append.freezes)
+          resolve(asked.member ? [asked.member] : (frozen[channels.indexOf(asked.channel)] ?? []))
         this.#releaseBraked()
       },
       (cause) => {

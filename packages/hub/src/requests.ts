@@ -3,6 +3,8 @@ import type { Member } from './bus.ts'
 import { EncodedFrame } from './message.ts'
 import type { Metrics } from './metrics.ts'
 import { type Publisher, SendOrder } from './publisher.ts'
+import type { Settlements } from './settlements.ts'
+import type { OpenRequest } from './store.ts'
 import { WireFrame } from './wire-run.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
@@ -16,21 +18,49 @@ export interface Requester {
   settled(request: number, tally: Record<string, number>): void
 }
 
+/** Gives a request that one member is to answer to another one. */
+export interface Another {
+  /** A member that is none of these, if there is one. */
+  pick(except: string[]): Promise<Member | undefined>
+  /** Resolves when the request is on its way to it. */
+  ask(member: Member): Promise<void>
+}
+
+/** How answers are collected. */
+export interface Collecting {
+  /** The requester's number of the request. */
+  number: number
+  /** Where it goes. */
+  channel: string
+  deadlineMs: number
+  quorum: number
+  /** The member that was picked for it, where it is for one. */
+  picked?: string | undefined
+  another?: Another | undefined
+}
+
 interface Open {
   requester: Requester
   number: number
   /** Where it went. */
   channel: string
   quorum: number
+  /** The members that were picked for it; undefined where it goes to all of the channel. */
+  picked: string[] | undefined
+  another: Another | undefined
+  /** How many others are being looked for. */
+  seeking: number
   answered: number
   /** Its receivers were told that no more answers are needed. */
   released: boolean
+  /** Its deadline is over. */
+  late: boolean
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
   /** What this hub said of a receiver, while it is on its way through the log. */
-  said: Map<string, WireFrame>
+  said: Map<string, WireFrame> | undefined
   /** What came before the receivers were known. */
-  early: { answers: WireFrame[]; gone: string[] }
+  early: { answers: WireFrame[]; gone: string[] } | undefined
   tally: Record<string, number>
   deadlineMs: number
   timer: NodeJS.Timeout | undefined
@@ -38,7 +68,8 @@ interface Open {
 
 /**
  * Collects the verdicts of the requests that this worker's sessions made. Every verdict, the hub's own too, comes from
- * the requester's channel, in the order of the log: the first on a receiver counts.
+ * the requester's channel, in the order of the log: the first on a receiver counts. The word of a receiver on this worker may be ahead of
+ * the log: what else is said of that receiver is said here, and later.
  */
 export class Requests {
   readonly #publisher: Pick<Publisher, 'publish'>
@@ -48,28 +79,35 @@ export class Requests {
   readonly #unfrozen = new Set<Open>()
   /** Per receiver's session, the requests that wait for it. */
   readonly #waiting = new Map<string, Set<Open>>()
+  readonly #settlements: Pick<Settlements, 'add'>
   #size = 0
 
-  constructor(options: { publisher: Pick<Publisher, 'publish'>; metrics: Metrics }) {
+  constructor(options: {
+    publisher: Pick<Publisher, 'publish'>
+    settlements: Pick<Settlements, 'add'>
+    metrics: Metrics
+  }) {
     this.#publisher = options.publisher
+    this.#settlements = options.settlements
     this.#metrics = options.metrics
   }
 
-  /**
-   * Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. `channel` is
-   * where it goes.
-   */
-  begin(requester: Requester, number: number, deadlineMs: number, quorum: number, channel: string): void {
+  /** Begins a collection, before the request is on the bus: replies may overtake the answer of the bus. */
+  begin(requester: Requester, { number, channel, deadlineMs, quorum, picked, another }: Collecting): void {
     const request: Open = {
       requester,
       number,
       channel,
       quorum,
+      picked: picked === undefined ? undefined : [picked],
+      another,
+      seeking: 0,
       answered: 0,
       released: false,
+      late: false,
       open: undefined,
-      said: new Map(),
-      early: { answers: [], gone: [] },
+      said: undefined,
+      early: undefined,
       tally: {},
       deadlineMs,
       timer: undefined,
@@ -80,10 +118,10 @@ export class Requests {
     this.#count(1)
   }
 
-  /** The request was never on the bus. */
+  /** The request is not on the bus, as far as anybody knows. */
   abandon(session: string, number: number): void {
     const request = this.#find(session, number)
-    if (request) this.#close(request)
+    if (request) this.#settle(request)
   }
 
   /** The receivers are known: from now on the request can settle. */
@@ -91,15 +129,33 @@ export class Requests {
     const request = this.#find(session, number)
     if (!request) return
     this.#unfrozen.delete(request)
-    request.open = new Map(members.map((member) => [member.session, member]))
-    for (const { session } of members) {
-      const waiting = this.#waiting.get(session) ?? new Set()
-      this.#waiting.set(session, waiting.add(request))
-    }
+    request.open = new Map()
+    for (const member of members) this.#await(request, member)
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
-    const { answers, gone } = request.early
+    const { answers = [], gone = [] } = request.early ?? {}
+    request.early = undefined
     for (const answer of answers) this.#take(request, answer)
     for (const session of gone) this.#lose(request, session)
+    this.#settleIfDone(request)
+  }
+
+  /**
+   * Goes on with a collection that another worker began, where its requester goes on. `words` are those that the log has on
+   * it, which the requester gets, or has, from there; unless they are `complete`, what is not among them is unknown.
+   */
+  restore(requester: Requester, asked: OpenRequest, words: WireFrame[], complete: boolean): void {
+    const { number, channel, quorum, leftMs, receivers } = asked
+    this.begin(requester, { number, channel, quorum, deadlineMs: Math.max(0, leftMs) })
+    const request = this.#find(requester.id, number)
+    if (!request) return
+    if (channel.startsWith('session/')) request.picked = receivers.map(({ session }) => session)
+    this.#unfrozen.delete(request)
+    request.open = new Map()
+    for (const member of receivers) this.#await(request, member)
+    for (const { frame } of words) if (frame.type === 'verdict') this.#account(request, frame)
+    request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
+    if (!complete) this.#sayOnAll(request, 'unknown')
+    else if (quorum > 0 && request.answered >= quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
@@ -109,13 +165,13 @@ export class Requests {
     if (frame.type !== 'verdict' && frame.type !== 'part') return
     const request = this.#find(session, frame.request)
     if (!request) this.#metrics.lateReplies.inc()
-    else if (!request.open) request.early.answers.push(encoded)
+    else if (!request.open) earlyOf(request).answers.push(encoded)
     else this.#take(request, encoded)
   }
 
   /** Sessions that ended: they cannot answer any more. */
   gone(sessions: string[]): void {
-    for (const request of this.#unfrozen) request.early.gone.push(...sessions)
+    for (const request of this.#unfrozen) earlyOf(request).gone.push(...sessions)
     for (const session of sessions) for (const request of this.#waiting.get(session) ?? []) this.#lose(request, session)
   }
 
@@ -156,26 +212,50 @@ export class Requests {
     }
     request.requester.counts(encoded)
     if (encoded.frame.type === 'part') return
-    request.open.delete(frame.session)
-    request.said.delete(frame.session)
-    this.#unawait(request, frame.session)
-    request.tally[frame.verdict] = (request.tally[frame.verdict] ?? 0) + 1
+    this.#account(request, frame)
     this.#metrics.verdicts.inc({ verdict: frame.verdict })
-    if (frame.verdict === 'answered') request.answered++
     if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
+  /** The first word on a receiver. */
+  #account(request: Open, { session, verdict }: VerdictFrame): void {
+    if (!request.open?.delete(session)) return
+    request.said?.delete(session)
+    this.#unawait(request, session)
+    request.tally[verdict] = (request.tally[verdict] ?? 0) + 1
+    if (verdict === 'answered') request.answered++
+  }
+
   #lose(request: Open, session: string): void {
     const member = request.open?.get(session)
-    if (member) this.#say(request, member, 'disconnected')
+    if (!member || request.said?.has(session)) return
+    this.#say(request, member, 'disconnected')
+    if (request.another && !request.released && !request.late) void this.#askAnother(request, request.another)
+  }
+
+  /** Another member is asked beside the one that is gone, which has its verdict. */
+  async #askAnother(request: Open, another: Another): Promise<void> {
+    const picked = request.picked ?? []
+    request.seeking++
+    const member = await another.pick(picked).catch(() => undefined)
+    request.seeking--
+    if (this.#find(request.requester.id, request.number) !== request) return
+    if (member) picked.push(member.session)
+    if (member && !request.released && !request.late) {
+      // Its answer may be here before it is known that the request is on its way.
+      this.#await(request, member)
+      another.ask(member).catch(() => this.#say(request, member, 'unknown'))
+    }
+    this.#settleIfDone(request)
   }
 
   #timeOut(request: Open): void {
+    request.late = true
     this.#sayOnAll(request, 'timed_out')
     // What the log has but the bus lost would leave the request open for ever.
     request.timer = setTimeout(() => {
-      for (const said of [...request.said.values()]) this.#take(request, said)
+      for (const said of [...(request.said?.values() ?? [])]) this.#take(request, said)
     }, lastWordMs)
   }
 
@@ -184,10 +264,15 @@ export class Requests {
     if (!request.open?.size || request.released) return
     request.released = true
     this.#sayOnAll(request, 'not_needed')
-    const { channel, number, requester } = request
-    const cancel = { type: 'cancel', origin: 0, seq: 0, to: channel, session: requester.id, request: number } as const
-    const frame = new EncodedFrame(cancel)
-    this.#publisher.publish({ channel, kind: 'message', frame, order: new SendOrder(), number: 0 })
+    const { number, requester } = request
+    const channels = request.picked
+      ? [...request.open.keys()].map((session) => `session/${session}`)
+      : [request.channel]
+    for (const channel of channels) {
+      const cancel = { type: 'cancel', origin: 0, seq: 0, to: channel, session: requester.id, request: number } as const
+      const frame = new EncodedFrame(cancel)
+      this.#publisher.publish({ channel, kind: 'message', frame, order: new SendOrder(), number: 0 })
+    }
   }
 
   #sayOnAll(request: Open, verdict: Verdict): void {
@@ -195,7 +280,7 @@ export class Requests {
   }
 
   #say(request: Open, member: Member, verdict: Verdict): void {
-    if (request.said.has(member.session)) return
+    if (!request.open?.has(member.session) || request.said?.has(member.session)) return
     const frame = new EncodedFrame({
       type: 'verdict',
       again: false,
@@ -212,14 +297,24 @@ export class Requests {
       payload: new Uint8Array(),
     })
     const channel = `session/${request.requester.id}`
-    this.#publisher.publish({ channel, kind: 'answer', frame, order: new SendOrder(), number: 0 })
+    // Another worker's receiver may have answered: which word came first is for the log to say.
+    this.#publisher.publish({ channel, kind: 'answer', around: true, frame, order: new SendOrder(), number: 0 })
+    request.said ??= new Map()
     request.said.set(member.session, new WireFrame(frame.bytes))
   }
 
   #settleIfDone(request: Open): void {
-    if (request.open?.size !== 0 || this.#find(request.requester.id, request.number) !== request) return
-    this.#close(request)
+    if (request.open?.size !== 0 || request.seeking > 0 || this.#find(request.requester.id, request.number) !== request)
+      return
+    this.#settle(request)
     request.requester.settled(request.number, request.tally)
+  }
+
+  /** It need not be remembered any more. */
+  #settle(request: Open): void {
+    const { requester, number, picked = [] } = request
+    this.#close(request)
+    this.#settlements.add({ session: requester.id, number, picked })
   }
 
   #close(request: Open): void {
@@ -232,6 +327,12 @@ export class Requests {
     this.#count(-1)
   }
 
+  #await(request: Open, member: Member): void {
+    request.open?.set(member.session, member)
+    const waiting = this.#waiting.get(member.session) ?? new Set()
+    this.#waiting.set(member.session, waiting.add(request))
+  }
+
   #unawait(request: Open, session: string): void {
     const waiting = this.#waiting.get(session)
     waiting?.delete(request)
@@ -242,4 +343,9 @@ export class Requests {
     this.#size += by
     this.#metrics.openRequests.set(this.#size)
   }
+}
+
+function earlyOf(request: Open): NonNullable<Open['early']> {
+  request.early ??= { answers: [], gone: [] }
+  return request.early
 }

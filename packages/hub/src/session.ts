@@ -275,7 +275,10 @@ export class Session
     if (!(error instanceof DamonError)) this.#context.log.error({ err: error, session: this.id }, 'a handler failed')
     this.#context.metrics.refused.inc({ code: told.code })
     const { code, message, retry, field } = told
-    this.send({ type: 'error', code, message, retry, field, ...about })
+    // A frame that the store did not take may be sent again; a connection has its own backoff.
+    const later = code === 'unavailable' && (about.number !== undefined || about.id !== undefined)
+    const retryAfterMs = later ? limits.appendMs : undefined
+    this.send({ type: 'error', code, message, retry, field, retryAfterMs, ...about })
   }
 
   /** Takes no more frames; what was taken is still answered. */

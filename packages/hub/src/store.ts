@@ -27,6 +27,8 @@ export interface Put {
   key: string
   value: Buffer
   leased: boolean
+  /** How many kept records the subject may have, this one included. */
+  most?: number | undefined
   expect?: number | undefined
   generation?: number | undefined
 }
@@ -41,6 +43,34 @@ export interface SessionEntry {
   channels: string[]
   /** A digest of the secret with which it can be taken over; without one it cannot. */
   ticket?: string | undefined
+}
+
+/** A request that is not settled, as the store remembers it. */
+export interface OpenRequest {
+  /** The requester's number of it. */
+  number: number
+  channel: string
+  quorum: number
+  /** Until its deadline, ms; negative after it. */
+  leftMs: number
+  receivers: Member[]
+  /** Where every origin stood on the requester's channel: words on this request come later. */
+  heads: Position[]
+}
+
+/** For which request a member is picked. */
+export interface Picking {
+  session: string
+  number: number
+  deadlineMs: number
+}
+
+/** A request that is settled. */
+export interface Settled {
+  session: string
+  number: number
+  /** The members that were picked for it. */
+  picked: string[]
 }
 
 /** Where a session stands with its channels at the instant when it became their member. */
@@ -83,6 +113,12 @@ export function logMs({ awayMs, resumeMs }: StoreTimes): number {
   return awayMs + resumeMs + 28_000
 }
 
+/** How long a request is remembered after its deadline, ms. */
+export const askedMs = 90_000
+
+/** Of so many members at most the one with the fewest requests is looked for. */
+export const pickedAmong = 256
+
 /** How much of it, bytes. */
 export const logBytes = 64 * 1024 * 1024
 
@@ -119,6 +155,15 @@ export interface Store {
   fence(origin: number): Promise<void>
   /** One member of the channel, any. */
   pick(channel: string): Promise<Member | undefined>
+  /**
+   * Of the channel's members but for `except`, one that is picked for the fewest requests which are neither settled nor past
+   * their deadline. It counts as picked for this one.
+   */
+  pickFor(request: Picking, channel: string, except: string[]): Promise<Member | undefined>
+  /** The requests of a session that are not settled, in the order of their numbers. */
+  requests(session: string): Promise<OpenRequest[]>
+  /** Forgets requests. What is never settled is forgotten some minutes after its deadline, or with its requester. */
+  settled(requests: Settled[]): Promise<void>
   /** Which of these sessions are not open. */
   absent(sessions: string[]): Promise<string[]>
 
@@ -136,6 +181,12 @@ export interface Store {
   revision(): Promise<number>
   /** All records at some instant not before the call, and a revision not after it. */
   snapshot(): Promise<{ revision: number; records: StoredRecord[] }>
+
+  /**
+   * Writes kept records back that were lost because the store was emptied, and makes its revisions follow the one named; how
+   * many. Does nothing to a store that was not, and to a record that somebody has written since.
+   */
+  restore(records: StoredRecord[], revision: number): Promise<number>
 
   /** Renews this worker's lease, over every connection that it needs; false: it was fenced, and MUST end. */
   renew(): Promise<boolean>

@@ -16,6 +16,7 @@ export async function runWorkerProcess(): Promise<void> {
   // Ctrl-C in a terminal reaches the whole group; the primary decides when a worker stops.
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => undefined)
+  process.on('SIGHUP', () => undefined)
   const config = readConfig({ ...hubConfig, LOG_LEVEL: logLevel() }, process.env)
   const secrets = [config.HUB_TLS_KEY, ...(config.REDIS_URL ? [config.REDIS_URL] : [])]
   const log = createLogger({ service: 'hub', level: config.LOG_LEVEL, secrets })
@@ -23,7 +24,12 @@ export async function runWorkerProcess(): Promise<void> {
     log[code === 0 ? 'info' : 'fatal']({ err: error }, message)
     process.exit(code)
   }
-  process.on('uncaughtException', (error) => end(1, 'uncaught error', error))
+  let stopped = false
+  process.on('uncaughtException', (error) => {
+    // A connection that the primary offered at the last moment cannot be refused in words any more; its end does.
+    if (stopped && 'code' in error && error.code === 'ERR_IPC_CHANNEL_CLOSED') return
+    end(1, 'uncaught error', error)
+  })
   process.on('disconnect', () => end(0, 'the primary is gone'))
 
   const registry = createRegistry('hub')
@@ -32,18 +38,21 @@ export async function runWorkerProcess(): Promise<void> {
   new AggregatorRegistry()
   // A line that is gone is told of by 'disconnect'.
   const tell = (report: WorkerReport) => process.send?.(report, undefined, undefined, () => undefined)
-  setInterval(() => tell({ kind: 'alive' }), sweepMs).unref()
   let worker: Worker | undefined
+  setInterval(() => tell({ kind: 'alive', sessions: worker?.sessions ?? 0 }), sweepMs).unref()
   process.on('message', async (order: PrimaryOrder) => {
     if (order.kind === 'present') {
       worker?.present(order)
       tell({ kind: 'presents', fingerprint: order.fingerprint })
-      return
     }
+    if (order.kind === 'accept') worker?.accept(order.accepts)
+    if (order.kind === 'part') worker?.part(order)
+    if (order.kind === 'trust') await worker?.trust(order.list)
     // Others speak on this line too: whoever asks for the metrics.
     if (order.kind !== 'stop') return
     if (!worker) return end(0, 'stopped before it served')
-    await worker.stop()
+    await worker.stop(order)
+    stopped = true
     setTimeout(() => process.exit(0), lastMs).unref()
     process.removeAllListeners('disconnect')
     cluster.worker?.disconnect()
@@ -55,6 +64,7 @@ export async function runWorkerProcess(): Promise<void> {
       log,
       registry,
       reachable: (reachable) => tell({ kind: 'reachable', reachable }),
+      roll: (wish) => tell({ kind: 'roll', wish }),
       fenced: () => end(1, 'fenced: this worker was taken for dead'),
     })
   } catch (error) {

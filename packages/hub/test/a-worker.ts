@@ -19,6 +19,7 @@ import { Replica } from '../src/replica.ts'
 import { Requests } from '../src/requests.ts'
 import { Restraint } from '../src/restraint.ts'
 import { Session } from '../src/session.ts'
+import { Settlements } from '../src/settlements.ts'
 import type { Store } from '../src/store.ts'
 import { Tick } from '../src/tick.ts'
 import { Watches } from '../src/watches.ts'
@@ -76,12 +77,16 @@ export function aWorker(): AWorker {
     takeOver: async () => ({ refused: 'unknown_session' }),
     fence: async () => undefined,
     pick: async () => undefined,
+    pickFor: async () => undefined,
+    requests: async () => [],
+    settled: async () => undefined,
     absent: async () => [],
     put: async () => ({ revision: 1, generation: 1 }),
     patch: async () => ({ refused: 'not_found' }),
     drop: async () => ({ refused: 'not_found' }),
     revision: async () => 0,
     snapshot: async () => ({ revision: 0, records: [] }),
+    restore: async () => 0,
     renew: async () => true,
     sweep: async () => undefined,
   }
@@ -114,7 +119,7 @@ export function aWorker(): AWorker {
     delivery,
     replica,
     watches: new Watches(replica),
-    requests: new Requests({ publisher, metrics }),
+    requests: new Requests({ publisher, settlements: new Settlements(store), metrics }),
     flusher: new Flusher(tick),
     acks: new Acks(),
     turns: new Turns(tick),

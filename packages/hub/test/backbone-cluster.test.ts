@@ -4,6 +4,7 @@ import { openKept } from '../src/embedded/kept.ts'
 import { serveEmbedded } from '../src/embedded/server.ts'
 import { backboneContract, type TestPlace, testTimes } from './backbone-contract.ts'
 import { recorder } from './recorder.ts'
+import { requestsContract } from './requests-contract.ts'
 import { resumeContract } from './resume-contract.ts'
 
 const openPlace = async (): Promise<TestPlace> => {
@@ -23,3 +24,4 @@ const openPlace = async (): Promise<TestPlace> => {
 
 backboneContract(openPlace)
 resumeContract(openPlace)
+requestsContract(openPlace)

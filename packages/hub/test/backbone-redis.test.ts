@@ -3,12 +3,13 @@ import { endRedisWorker, openRedis } from '../src/bus-redis.ts'
 import { ScriptedRedis } from '../src/redis/client.ts'
 import { backboneContract, type TestPlace, testTimes } from './backbone-contract.ts'
 import { recorder } from './recorder.ts'
+import { requestsContract } from './requests-contract.ts'
 import { resumeContract } from './resume-contract.ts'
 
 const openPlace = async (): Promise<TestPlace> => {
   const server = await startRedis()
   const options = { url: server.url, prefix: 'test:', times: testTimes }
-  const control = new ScriptedRedis(server.url, 'test-primary')
+  const control = new ScriptedRedis(options, 'test-primary')
   await control.redis.connect()
   return {
     async worker() {
@@ -25,3 +26,4 @@ const openPlace = async (): Promise<TestPlace> => {
 
 backboneContract(openPlace)
 resumeContract(openPlace)
+requestsContract(openPlace)

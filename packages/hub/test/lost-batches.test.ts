@@ -3,21 +3,14 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { eventually } from '@damon/testkit/eventually'
 import { type RedisServer, startRedis } from '@damon/testkit/redis-server'
 import { Redis } from 'ioredis'
-import { Registry } from 'prom-client'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { openRedis, type RedisBackbone } from '../src/bus-redis.ts'
-import { Delivery } from '../src/delivery.ts'
-import { createMetrics } from '../src/metrics.ts'
-import type { StoreEvents } from '../src/store.ts'
-import { batchOf, position, unwire } from './frames.ts'
+import { type Closing, openReader, openWriter } from './bus-ends.ts'
 
 const patience = { deadlineMs: 30_000 }
-const times = { graceMs: 5_000, awayMs: 2_000, resumeMs: 60_000 }
-const channels = ['group/a', 'group/b', 'group/c']
 
 let server: RedisServer
 let admin: Redis
-let closing: (() => unknown)[]
+let closing: Closing
 
 beforeEach(async () => {
   server = await startRedis()
@@ -30,95 +23,9 @@ afterEach(async () => {
   await server[Symbol.asyncDispose]()
 })
 
-interface Reader extends RedisBackbone {
-  told: string[]
-  /** Per channel, what its one member got. */
-  got: Map<string, string[]>
-  holes(result: string): Promise<number>
-}
-
-/** A worker with a member in every channel. */
-async function reader(url: string): Promise<Reader> {
-  const told: string[] = []
-  const got = new Map<string, string[]>(channels.map((channel) => [channel, []]))
-  const registry = new Registry()
-  let delivery: Delivery | undefined
-  const events: StoreEvents = {
-    change: () => undefined,
-    gone: () => undefined,
-    over: () => undefined,
-    release: () => undefined,
-    tails: (tails) => delivery?.behind(tails),
-    ended: (origin) => void delivery?.ended(origin),
-    connected: (ok) => {
-      told.push(ok ? 'connected' : 'cut')
-      if (ok) delivery?.audit()
-    },
-    garbled: () => void told.push('garbled'),
-    cutOff: () => undefined,
-  }
-  const backbone = await openRedis(
-    { url, prefix: 'test:', times },
-    (batch, stamp) => delivery?.arrive(batch, stamp),
-    events,
-  )
-  const faults = { hole: () => undefined, gap: () => undefined, garbled: () => void told.push('garbled') }
-  delivery = new Delivery({ bus: backbone.bus, metrics: createMetrics(registry), faults })
-  const { store } = backbone
-  for (const channel of channels) {
-    const list = got.get(channel) ?? []
-    const member = {
-      deliver: (run: { binary: Buffer }) => void list.push(...unwire(run.binary).map(position)),
-      ask: () => undefined,
-      answer: () => undefined,
-      gap: ({ from, until }: { from: number; until: number }) => void list.push(`gap ${from}-${until}`),
-    }
-    await delivery.add(channel, member)
-    const joined = await store.openSession({ session: channel, subject: 'bot/a', channels: [channel] })
-    delivery.confirm(channel, member, joined)
-  }
-  closing.push(
-    () => delivery.stop(),
-    () => backbone[Symbol.asyncDispose](),
-  )
-  const holes = async (result: string) => {
-    const text = await registry.getSingleMetricAsString('damon_hub_holes_total')
-    return Number(new RegExp(`result="${result}"} (\\d+)`).exec(text)?.[1] ?? 0)
-  }
-  return { ...backbone, told, got, holes }
-}
-
-/** A worker that appends numbers on all channels in turn; what each channel must have got is in `sent`. */
-async function writer() {
-  const nothing = () => undefined
-  const events = { change: nothing, gone: nothing, over: nothing, release: nothing, tails: nothing, ended: nothing }
-  const more = { connected: nothing, garbled: nothing, cutOff: nothing }
-  const backbone = await openRedis({ url: server.url, prefix: 'test:', times }, nothing, { ...events, ...more })
-  closing.push(() => backbone[Symbol.asyncDispose]())
-  const sent = new Map<string, string[]>(channels.map((channel) => [channel, []]))
-  const last = new Map<string, number>()
-  let seq = 0
-  const { bus, store } = backbone
-  return {
-    origin: bus.origin,
-    store,
-    sent,
-    async write(count: number, bytes = 10, to = channels) {
-      const payload = new Uint8Array(bytes)
-      for (let i = 0; i < count; i++) {
-        const channel = to[i % to.length] ?? ''
-        const batch = batchOf(bus.origin, last.get(channel) ?? 0, [++seq], { channel, payload })
-        last.set(channel, seq)
-        await bus.append([batch], [])
-        sent.get(channel)?.push(`${bus.origin}/${seq}`)
-      }
-    },
-  }
-}
-
 describe('a subscriber', () => {
   it('whose connection is cut again and again while much is appended loses nothing, and repeats nothing', async () => {
-    const [to, from] = [await reader(server.url), await writer()]
+    const [to, from] = [await openReader(server.url, closing), await openWriter(server.url, closing)]
     for (let round = 0; round < 5; round++) {
       const writing = from.write(200)
       await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
@@ -131,7 +38,7 @@ describe('a subscriber', () => {
   })
 
   it('finds the last that it lost, though nothing follows it', async () => {
-    const [to, from] = [await reader(server.url), await writer()]
+    const [to, from] = [await openReader(server.url, closing), await openWriter(server.url, closing)]
     await from.write(9)
     await eventually(() => expect(to.got).toEqual(from.sent), patience)
     await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
@@ -149,7 +56,10 @@ describe('a subscriber', () => {
 
     it('whose buffer overruns in Redis gets everything from the log', async () => {
       await admin.config('SET', 'client-output-buffer-limit', 'pubsub 1mb 1mb 1')
-      const [to, from] = [await reader(`redis://127.0.0.1:${line.port}`), await writer()]
+      const [to, from] = [
+        await openReader(`redis://127.0.0.1:${line.port}`, closing),
+        await openWriter(server.url, closing),
+      ]
       await from.write(3)
       line.stall()
       // More than what the kernel's buffers hold, too.
@@ -162,7 +72,10 @@ describe('a subscriber', () => {
 
     it('so long that the log has been cut is told what is missing, and gets the rest', async () => {
       await admin.config('SET', 'client-output-buffer-limit', 'pubsub 1mb 1mb 1')
-      const [to, from] = [await reader(`redis://127.0.0.1:${line.port}`), await writer()]
+      const [to, from] = [
+        await openReader(`redis://127.0.0.1:${line.port}`, closing),
+        await openWriter(server.url, closing),
+      ]
       await from.write(3)
       line.stall()
       await from.write(400, 240 * 1024, ['group/a'])
@@ -184,7 +97,10 @@ describe('a subscriber', () => {
   it('that nothing reaches any more, though its line answers, notices by its own word and connects anew', async () => {
     const deaf = await startLine(server.port, '{test:}tails')
     closing.push(() => deaf.close())
-    const [to, from] = [await reader(`redis://127.0.0.1:${deaf.port}`), await writer()]
+    const [to, from] = [
+      await openReader(`redis://127.0.0.1:${deaf.port}`, closing),
+      await openWriter(server.url, closing),
+    ]
     to.told.length = 0
     await eventually(async () => {
       await from.write(1)
@@ -200,7 +116,10 @@ describe('a subscriber', () => {
 it('what a worker told of its tails makes others read what they have lost', async () => {
   const deaf = await startLine(server.port, '{test:}b:group/b')
   closing.push(() => deaf.close())
-  const [to, from] = [await reader(`redis://127.0.0.1:${deaf.port}`), await writer()]
+  const [to, from] = [
+    await openReader(`redis://127.0.0.1:${deaf.port}`, closing),
+    await openWriter(server.url, closing),
+  ]
   await from.write(3)
   await from.store.renew()
   await eventually(() => expect(to.got).toEqual(from.sent), patience)

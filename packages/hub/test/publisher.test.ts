@@ -28,6 +28,8 @@ const sender = (name: string): Sender => ({
 })
 const a = sender('a')
 
+const asked = (channel: string) => ({ session: '00000000000000aa', number: 1, channel, deadlineMs: 1_000, quorum: 0 })
+
 beforeEach(() => {
   bus = manualBus(7)
   told = []
@@ -52,13 +54,27 @@ beforeEach(() => {
 
 function publish(
   channel: string,
-  more: { size?: number; kind?: BatchKind; sender?: string; receipt?: { to: Sender; number: number } } = {},
+  more: {
+    size?: number
+    kind?: BatchKind
+    around?: boolean
+    sender?: string
+    receipt?: { to: Sender; number: number }
+  } = {},
 ): Buffer {
-  const { size = 0, kind = 'message', sender = 's', receipt } = more
+  const { size = 0, kind = 'message', around = kind === 'request', sender = 's', receipt } = more
   const frame = new EncodedFrame(messageFrame({ payload: new Uint8Array(size) }))
   const order = orders.get(sender) ?? new SendOrder()
   orders.set(sender, order)
-  publisher.publish({ channel, kind, frame, order, sender: receipt?.to, number: receipt?.number ?? 0 })
+  publisher.publish({
+    channel,
+    kind,
+    ...(around && { around }),
+    frame,
+    order,
+    sender: receipt?.to,
+    number: receipt?.number ?? 0,
+  })
   return frame.bytes
 }
 const appended = (index: number) =>
@@ -173,7 +189,7 @@ describe('an append', () => {
   it('freezes the members of a channel together with the frame before', async () => {
     for (let i = 0; i < 1_000; i++) publish(`group/g${i}`)
     publish('group/asked', { kind: 'request' })
-    const frozen = publisher.freeze('group/asked')
+    const frozen = publisher.freeze(asked('group/asked'))
     await turn()
     bus.appends[0]?.confirm()
     await turn()
@@ -211,7 +227,7 @@ describe('a receipt', () => {
     for (const number of [1, 2]) publish('group/a', { receipt: { to: a, number } })
     await turn()
     publish('group/a', { receipt: { to: a, number: 3 } })
-    const frozen = publisher.freeze('group/a').catch((error) => error.code)
+    const frozen = publisher.freeze(asked('group/a')).catch((error) => error.code)
     await turn()
     bus.appends[0]?.fail()
     expect(await frozen).toBe('unavailable')
@@ -270,6 +286,13 @@ describe("this worker's members", () => {
     publish('group/a')
     await turn()
     expect(local).toEqual(['group/a expects 2', 'group/a expects 3', 'group/a message 7/1'])
+  })
+
+  it('get answers with the tick too, but not what must come in the order of the log', async () => {
+    publish('session/a', { kind: 'answer' })
+    publish('session/b', { kind: 'answer', around: true })
+    await turn()
+    expect(local).toEqual(['session/b expects 2', 'session/a answer 7/1'])
   })
 
   it('get what the bus did not take after all, but for requests', async () => {

@@ -1,5 +1,6 @@
 import { eventually } from '@damon/testkit/eventually'
 import { type RedisServer, startRedis } from '@damon/testkit/redis-server'
+import { startProxy } from '@damon/testkit/stalling-proxy'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openRedis, type RedisBackbone } from '../src/bus-redis.ts'
@@ -24,7 +25,7 @@ afterEach(async () => {
 })
 
 /** A worker, what it was told by its store, and which messages reached it. */
-async function worker() {
+async function worker(url = server.url) {
   const told: string[] = []
   const arrived: string[] = []
   const events: StoreEvents = {
@@ -38,7 +39,7 @@ async function worker() {
     garbled: () => void told.push('garbled'),
     cutOff: () => void told.push('cut off'),
   }
-  const options = { url: server.url, prefix, times: { graceMs: 1_000, awayMs: 300, resumeMs: 1_000 } }
+  const options = { url, prefix, times: { graceMs: 1_000, awayMs: 300, resumeMs: 1_000 } }
   const opened = await openRedis(options, ({ origin, last }) => void arrived.push(`${origin}/${last}`), events)
   workers.push(opened)
   return { ...opened, told, arrived }
@@ -144,5 +145,111 @@ it('a worker that finds no Redis leaves no connection behind that would come ali
     const clients = String(await admin.client('LIST'))
     expect(clients.match(/name=damon-hub-subscriber/g)).toHaveLength(1)
     expect(clients.match(/name=damon-hub(?!-)/g)).toHaveLength(1)
+  })
+})
+
+describe('an append', () => {
+  const lastOf = async (origin: number, redis = admin) => {
+    const entries = await redis.xrange(`${prefix}log:${origin}`, '-', '+')
+    return entries.map(([id]) => Number.parseInt(id, 10))
+  }
+
+  it('is in the log once, whatever becomes of the connection meanwhile', async () => {
+    const one = await worker()
+    const count = 300
+    for (let seq = 1; seq <= count; seq++) {
+      const appending = one.bus.append([batchOf(one.bus.origin, seq - 1, [seq])], [])
+      if (seq % 20 === 0) await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+      await appending
+    }
+    expect(await lastOf(one.bus.origin)).toEqual(Array.from({ length: count }, (_, i) => i + 1))
+  })
+
+  it('bridges a restart of a second, and is refused at once while Redis is away for longer', async () => {
+    const persistent = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
+    try {
+      const one = await worker(persistent.url)
+      await one.bus.append([batchOf(one.bus.origin, 0, [1])], [])
+      await persistent.kill()
+      const waiting = one.bus.append([batchOf(one.bus.origin, 1, [2])], [])
+      await Promise.all([persistent.restart(), waiting])
+      await persistent.kill()
+      await expect(one.bus.append([batchOf(one.bus.origin, 2, [3])], [])).rejects.toMatchObject({ code: 'unavailable' })
+      const began = performance.now()
+      for (let i = 0; i < 50; i++)
+        await expect(one.bus.append([batchOf(one.bus.origin, 2, [3])], [])).rejects.toMatchObject({
+          code: 'unavailable',
+        })
+      expect(performance.now() - began).toBeLessThan(1_000)
+      await persistent.restart()
+      await eventually(() => expect(one.told.at(-1)).toBe('connected'))
+      await one.bus.append([batchOf(one.bus.origin, 3, [4])], [])
+    } finally {
+      for (const worker of workers.splice(0)) await worker[Symbol.asyncDispose]()
+      await persistent[Symbol.asyncDispose]()
+    }
+  })
+
+  it('that was confirmed and then lost by a failover is appended again, in order, before all that follows', async () => {
+    await admin.config('SET', 'repl-diskless-sync-delay', 0)
+    const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(server.port)] })
+    const line = await startProxy({ host: '127.0.0.1', port: server.port })
+    const other = new Redis(replica.url)
+    try {
+      const [one, two] = [
+        await worker(`redis://127.0.0.1:${line.port}`),
+        await worker(`redis://127.0.0.1:${line.port}`),
+      ]
+      await two.bus.subscribe('group/g')
+      for (let seq = 1; seq <= 3; seq++) await one.bus.append([batchOf(one.bus.origin, seq - 1, [seq])], [])
+      await eventually(async () => expect(await lastOf(one.bus.origin, other)).toEqual([1, 2, 3]))
+      // From here on the replica learns nothing: these are lost with the primary.
+      await other.replicaof('NO', 'ONE')
+      for (let seq = 4; seq <= 6; seq++) await one.bus.append([batchOf(one.bus.origin, seq - 1, [seq])], [])
+      expect(await lastOf(one.bus.origin, other)).toEqual([1, 2, 3])
+      line.retarget({ host: '127.0.0.1', port: replica.port })
+      line.cut()
+      await one.bus.append([batchOf(one.bus.origin, 6, [7])], [])
+      expect(await lastOf(one.bus.origin, other)).toEqual([1, 2, 3, 4, 5, 6, 7])
+      const range = { origin: one.bus.origin, to: 'group/g', from: 1, until: 7 }
+      await eventually(async () => {
+        const { batches, missing } = await two.bus.read([range], 1_000_000)
+        expect([batches.map(({ batch }) => batch.last), missing]).toEqual([[1, 2, 3, 4, 5, 6, 7], []])
+      })
+    } finally {
+      other.disconnect()
+      for (const worker of workers.splice(0)) await worker[Symbol.asyncDispose]()
+      await line[Symbol.asyncDispose]()
+      await replica[Symbol.asyncDispose]()
+    }
+  })
+})
+
+describe('kept records in a Redis that was emptied', () => {
+  const record = (key: string, value: string, revision: number) => ({
+    key,
+    value: Buffer.from(value),
+    revision,
+    generation: 1,
+    leased: false,
+    state: 'live' as const,
+  })
+
+  it('are written back by those who have them, but for those written since', async () => {
+    const [one, two] = [await worker(), await worker()]
+    expect(await one.store.restore([record('kept/a', 'a', 3)], 5)).toBe(0)
+    await admin.flushall()
+    await expect(one.store.snapshot()).rejects.toThrow('emptied')
+    const next = await worker()
+    await next.store.put({ owner: '', subject: 'bot/a', key: 'kept/b', value: Buffer.from('new'), leased: false })
+    const known = [record('kept/a', 'a', 3), record('kept/b', 'old', 4)]
+    expect(await one.store.restore(known, 5)).toBe(1)
+    expect(await two.store.restore(known, 5)).toBe(0)
+    const { records, revision } = await next.store.snapshot()
+    expect(records.map(({ key, value }) => [key, value.toString()]).sort()).toEqual([
+      ['kept/a', 'a'],
+      ['kept/b', 'new'],
+    ])
+    expect(revision).toBe(5)
   })
 })

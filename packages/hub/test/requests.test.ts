@@ -1,12 +1,14 @@
+import type { Verdict } from '@damon/protocol/frames'
 import fc from 'fast-check'
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Member } from '../src/bus.ts'
 import { createMetrics } from '../src/metrics.ts'
 import type { Publication } from '../src/publisher.ts'
-import { Requests } from '../src/requests.ts'
+import { type Another, type Collecting, Requests } from '../src/requests.ts'
 import { WireFrame } from '../src/wire-run.ts'
 import { verdictFrame, wire } from './frames.ts'
+import { turn } from './manual-bus.ts'
 
 const asker = '00000000000000aa'
 const receivers = ['b', 'c', 'd'].map((name) => ({ session: name.padStart(16, '0'), subject: `bot/${name}` }))
@@ -18,20 +20,26 @@ let requests: Requests
 let heard: string[]
 /** The hub's own verdicts on their way through the log. */
 let log: WireFrame[]
+/** What need not be remembered any more: numbers, and who was picked. */
+let settled: unknown[]
 let seq = 0
 
 const metric = async (name: string) => registry.getSingleMetricAsString(name)
 
-function begin(quorum = 0, deadline = 5_000): void {
-  const requester = {
-    id: asker,
-    counts: ({ frame }: WireFrame) => {
-      if (frame.type === 'part') heard.push(`${frame.from} part`)
-      if (frame.type === 'verdict') heard.push(`${frame.from} ${frame.verdict}`)
-    },
-    settled: (_: number, tally: Record<string, number>) => void heard.push(`settled ${JSON.stringify(tally)}`),
-  }
-  requests.begin(requester, 1, deadline, quorum, 'group/g')
+const requester = {
+  id: asker,
+  counts: ({ frame }: WireFrame) => {
+    if (frame.type === 'part') heard.push(`${frame.from} part`)
+    if (frame.type === 'verdict') heard.push(`${frame.from} ${frame.verdict}`)
+  },
+  settled: (_: number, tally: Record<string, number>) => void heard.push(`settled ${JSON.stringify(tally)}`),
+}
+
+function begin(quorum = 0, deadlineMs = 5_000, more: Partial<Collecting> = {}): void {
+  requests.begin(requester, { number: 1, deadlineMs, quorum, channel: 'group/g', ...more })
+}
+function word({ session, subject }: Member, verdict: Verdict = 'answered'): WireFrame {
+  return new WireFrame(wire(verdictFrame({ session, from: subject, verdict, request: 1, seq: ++seq })))
 }
 function reply({ session, subject }: Member, verdict: 'answered' | 'failed' = 'answered', request = 1): void {
   const frame = verdictFrame({ session, from: subject, verdict, request, seq: ++seq })
@@ -46,9 +54,11 @@ beforeEach(() => {
   vi.useFakeTimers()
   heard = []
   log = []
+  settled = []
   registry = new Registry()
   requests = new Requests({
     metrics: createMetrics(registry),
+    settlements: { add: ({ number, picked }) => settled.push([number, ...picked]) },
     publisher: {
       publish(publication: Publication) {
         publication.frame.place(7, ++seq)
@@ -225,6 +235,118 @@ it('tells the receivers once when their answers are not needed any more, where t
   requests.freeze(asker, 1, receivers)
   vi.advanceTimersByTime(5_000)
   expect(told()).toEqual([])
+})
+
+describe('an idempotent request to one of a group', () => {
+  let asked: string[]
+  let others: (Member | undefined)[]
+  let another: Another & { failing?: boolean; wait?: Promise<void> }
+
+  beforeEach(() => {
+    vi.useRealTimers()
+    asked = []
+    others = [c, d]
+    another = {
+      async pick(except) {
+        await another.wait
+        const next = others.shift()
+        expect(except).not.toContain(next?.session)
+        return next
+      },
+      async ask(member) {
+        asked.push(member.subject)
+        if (another.failing) throw new Error('no')
+      },
+    }
+    begin(0, 5_000, { channel: `session/${b.session}`, picked: b.session, another })
+    requests.freeze(asker, 1, [b])
+  })
+
+  it('is given to another member when the first is gone, and each has its verdict', async () => {
+    requests.gone([b.session])
+    flow()
+    expect(heard).toEqual(['bot/b disconnected'])
+    await turn()
+    requests.gone([b.session, c.session])
+    flow()
+    await turn()
+    reply(d)
+    expect(asked).toEqual(['bot/c', 'bot/d'])
+    expect(heard.slice(1)).toEqual(['bot/c disconnected', 'bot/d answered', 'settled {"disconnected":2,"answered":1}'])
+    expect(settled).toEqual([[1, b.session, c.session, d.session]])
+  })
+
+  it('settles when nobody else is there', async () => {
+    others = []
+    requests.gone([b.session])
+    flow()
+    expect(heard).toEqual(['bot/b disconnected'])
+    await turn()
+    expect([heard.slice(1), requests.size]).toEqual([['settled {"disconnected":1}'], 0])
+  })
+
+  it('is not given to anybody once it was cancelled, and whoever has it is told', async () => {
+    const waits = Promise.withResolvers<void>()
+    another.wait = waits.promise
+    requests.gone([b.session])
+    requests.cancel(asker, 1)
+    flow()
+    waits.resolve()
+    await turn()
+    expect(asked).toEqual([])
+    expect(heard.at(-1)).toMatch('settled')
+  })
+
+  it('has an unknown verdict on whom it may not have reached', async () => {
+    another.failing = true
+    requests.gone([b.session])
+    flow()
+    await turn()
+    flow()
+    expect(heard).toEqual(['bot/b disconnected', 'bot/c unknown', 'settled {"disconnected":1,"unknown":1}'])
+  })
+})
+
+describe('a collection that another worker began', () => {
+  const asked = { number: 1, channel: 'group/g', quorum: 0, leftMs: 1_000, receivers, heads: [] }
+
+  it('goes on where the log ends: what is there is not said again, and the rest is waited for', () => {
+    requests.restore(requester, asked, [word(b), word(b, 'failed'), word(d, 'failed')], true)
+    expect(heard).toEqual([])
+    reply(c)
+    expect(heard).toEqual(['bot/c answered', 'settled {"answered":2,"failed":1}'])
+    expect(settled).toEqual([[1]])
+  })
+
+  it('that is complete in the log is settled', () => {
+    requests.restore(
+      requester,
+      asked,
+      [b, c, d].map((member) => word(member)),
+      true,
+    )
+    expect(heard).toEqual(['settled {"answered":3}'])
+  })
+
+  it('has its deadline, and those that did not answer within it timed out', () => {
+    requests.restore(requester, { ...asked, leftMs: -500 }, [word(b)], true)
+    vi.advanceTimersByTime(1)
+    flow()
+    expect(heard).toEqual(['bot/c timed_out', 'bot/d timed_out', 'settled {"answered":1,"timed_out":2}'])
+  })
+
+  it('says unknown, never timed out, of whom the log does not tell any more', () => {
+    requests.restore(requester, { ...asked, leftMs: -500 }, [word(b)], false)
+    flow()
+    expect(heard).toEqual(['bot/c unknown', 'bot/d unknown', 'settled {"answered":1,"unknown":2}'])
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('whose quorum was reached needs no more', () => {
+    requests.restore(requester, { ...asked, quorum: 1 }, [word(c)], true)
+    flow()
+    expect(heard).toEqual(['bot/b not_needed', 'bot/d not_needed', 'settled {"answered":1,"not_needed":2}'])
+  })
 })
 
 it('whatever happens in whatever order, there is one verdict per receiver, and then it settles', () => {

@@ -28,7 +28,7 @@ import { checkControl, checkPayload, type Side } from './schema.ts'
 //   ack      with flag compact: number u32, origin u32, seq u48
 //   others   length u32 of a JSON object; the object, payload
 // Unused flags and the unused bytes of a part are written as 0 and not read.
-const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16, compact: 32 } as const
+const flag = { again: 1, any: 2, bytes: 4, late: 8, request: 16, compact: 32, idempotent: 64 } as const
 
 const sizes = { send: 8, request: 14, reply: 20, message: 31, verdict: 31, ack: 16, control: 6 } as const
 
@@ -148,13 +148,21 @@ class Reader {
   }
 }
 
-function flags(frame: { again?: boolean; any?: boolean; bytes?: boolean; late?: boolean; request?: unknown }): number {
+function flags(frame: {
+  again?: boolean
+  any?: boolean
+  bytes?: boolean
+  late?: boolean
+  request?: unknown
+  idempotent?: boolean | undefined
+}): number {
   return (
     (frame.again ? flag.again : 0) |
     (frame.any ? flag.any : 0) |
     (frame.bytes ? flag.bytes : 0) |
     (frame.late ? flag.late : 0) |
-    (frame.request === true ? flag.request : 0)
+    (frame.request === true ? flag.request : 0) |
+    (frame.idempotent ? flag.idempotent : 0)
   )
 }
 
@@ -163,7 +171,8 @@ function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Arr
   const size = (request ? sizes.request : sizes.send) + frame.to.length + frame.event.length + frame.payload.length
   const out = new Writer(frame.type, size, headroom)
   out.u8(frameNumbers.client[frame.type])
-  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes }))
+  const idempotent = request && frame.idempotent
+  out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes, idempotent }))
   out.u32('number', frame.number)
   if (request) {
     out.u32('deadline', frame.deadline)
@@ -313,7 +322,8 @@ export function decodeClientFrame(bytes: Uint8Array): ClientFrame {
   if (type === 'send' || type === 'request') {
     const any = (bits & flag.any) !== 0
     const sendNumber = input.u32()
-    const wants = type === 'request' ? { deadline: input.u32(), quorum: input.u16() } : undefined
+    const idempotent = (bits & flag.idempotent) !== 0
+    const wants = type === 'request' ? { idempotent, deadline: input.u32(), quorum: input.u16() } : undefined
     const toLength = input.u8()
     const eventLength = input.u8()
     const to = input.ascii(toLength)

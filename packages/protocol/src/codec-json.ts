@@ -28,6 +28,7 @@ export const dataFrames: Record<Side, Record<string, z.ZodMiniType>> = {
     send: z.object(send),
     request: z.object({
       ...send,
+      idempotent: off,
       deadline: z._default(u32, 0),
       quorum: z._default(z.int().check(z.nonnegative(), z.maximum(0xffff)), 0),
     }),

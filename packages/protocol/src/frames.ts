@@ -231,9 +231,13 @@ export interface SendFrame {
   payload: Uint8Array
 }
 
-/** A message whose answers the hub collects. `deadline` in ms; `quorum` 0 = all. */
+/**
+ * A message whose answers the hub collects. `deadline` in ms; `quorum` 0 = all. `idempotent`: with `any`, another member
+ * may be asked when the first is gone before it answered.
+ */
 export interface RequestFrame extends Omit<SendFrame, 'type'> {
   type: 'request'
+  idempotent?: boolean
   deadline: number
   quorum: number
 }

@@ -22,10 +22,14 @@ export const limits = {
   watches: 64,
   /** Leased and kept records that one session wrote and that still exist. */
   recordsPerSession: 1_024,
+  /** Kept records that one subject wrote and that still exist. */
+  keptRecords: 65_536,
   /** Changes of records that a worker remembers at least, for watchers that come back. */
   recordHistory: 16_384,
   /** Requests of one session that are not settled. */
   openRequests: 4_096,
+  /** Requests of all sessions of one worker that are not settled. */
+  openRequestsOfWorker: 131_072,
   /** Requests delivered to one session that it has not answered. */
   unansweredRequests: 4_096,
   /** Frames of one session that wait for an earlier one of it. */

@@ -67,7 +67,7 @@ type Arbitraries<Frame extends { type: string }> = {
 
 const client: Arbitraries<ClientFrame> = {
   send: fc.record(send),
-  request: fc.record({ ...send, deadline: u32, quorum: u16 }),
+  request: fc.record({ ...send, idempotent: fc.boolean(), deadline: u32, quorum: u16 }),
   reply: fc.record({ ...reply, verdict: fc.constantFrom(...replyVerdicts), code: name }),
   part: fc.record(reply),
   hello: fields(

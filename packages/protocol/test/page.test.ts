@@ -179,7 +179,7 @@ function readAs(heading: string, bytes: Uint8Array): Record<string, unknown> {
   return values
 }
 
-const flagBits = { again: 1, any: 2, bytes: 4, late: 8, request: 16 }
+const flagBits = { again: 1, any: 2, bytes: 4, late: 8, request: 16, idempotent: 64 }
 
 describe('as the page lays it out stands in bytes', () => {
   test.each([

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { rolldown } from 'rolldown'
 
@@ -11,10 +10,10 @@ export interface BrowserBundle {
   modules: string[]
 }
 
-/** Bundles a part of the SDK (`connect`) as a page's bundler would: for browsers, minified, nothing left outside. */
-export async function bundleForBrowsers(part: string): Promise<BrowserBundle> {
+/** Bundles a module as a page's bundler would: for browsers, minified, nothing left outside. */
+export async function bundleForBrowsers(path: string): Promise<BrowserBundle> {
   const bundle = await rolldown({
-    input: fileURLToPath(import.meta.resolve(`@damon/client/${part}`)),
+    input: path,
     platform: 'browser',
     onLog: (_, log) => {
       throw new Error(log.message)

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID, X509Certificate } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,8 +28,11 @@ export interface Unusual {
 /** Everything that services need to trust each other, made anew and removed when disposed: keys, certificates, a folder. */
 export interface House extends AsyncDisposable {
   readonly folder: string
-  /** What a server for localhost needs: PEM files, and as PEM the authority that its clients trust. */
-  readonly tls: { readonly certFile: string; readonly keyFile: string; readonly ca: string }
+  /**
+   * What a server for localhost needs: PEM files, and as PEM the authority that its clients trust. `pin` is its public
+   * key's SPKI, SHA-256 in base64, for browsers.
+   */
+  readonly tls: { readonly certFile: string; readonly keyFile: string; readonly ca: string; readonly pin: string }
   /** What a service with this subject and these capabilities connects with, valid for an hour. */
   credential(url: string, sub: string, can: readonly string[], unusual?: Unusual): Promise<Credential>
   /** The path of a connection file with that. */
@@ -111,7 +114,10 @@ export async function buildHouse(): Promise<House> {
   }
   return {
     folder: folder.path,
-    tls: { certFile: files.HUB_TLS_CERT_FILE, keyFile: files.HUB_TLS_KEY_FILE, ca: authority.certificate },
+    tls: {
+      ...{ certFile: files.HUB_TLS_CERT_FILE, keyFile: files.HUB_TLS_KEY_FILE },
+      ...{ ca: authority.certificate, pin: pinOf(leaf.chain) },
+    },
     credential,
     connectionFile: async (url, sub, can) =>
       write(`${sub.replaceAll('/', '-')}-${randomUUID()}.json`, JSON.stringify(await credential(url, sub, can))),
@@ -119,4 +125,9 @@ export async function buildHouse(): Promise<House> {
     hubProgram: async (env) => startProgram(serviceScript('hub'), await hubEnvironment(env)),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   }
+}
+
+function pinOf(chain: string): string {
+  const spki = new X509Certificate(chain).publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(spki).digest('base64')
 }

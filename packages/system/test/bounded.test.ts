@@ -101,7 +101,7 @@ describe('a receiver', { timeout: 180_000 }, () => {
     sender.send(sendFrame(many + 1, 'group/stuck', 1))
     await eventually(async () => expect(numbersOf(stuck!).at(-1)).toBe(many + 1), patience)
     expect(numbersOf(stuck!)).toEqual(numbersOf(stuck!).toSorted((a, b) => a - b))
-    await eventually(async () => expect(await metric('damon_hub_slow_sessions')).toBe(0))
+    await eventually(async () => expect(await metric('damon_hub_slow_sessions')).toBe(0), patience)
   })
 })
 

@@ -1,8 +1,7 @@
-import { createHash, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { connect } from '@damon/client/connect'
 import { type BrowserPage, type Chromium, startChromium } from '@damon/testkit/chromium'
 import { eventually } from '@damon/testkit/eventually'
@@ -45,14 +44,12 @@ async function serve(stack: AsyncDisposableStack, code: string): Promise<string>
 
 beforeAll(async () => {
   await using stack = new AsyncDisposableStack()
-  bundle = await bundleForBrowsers('connect')
+  bundle = await bundleForBrowsers(fileURLToPath(import.meta.resolve('@damon/client/connect')))
   house = stack.use(await buildHouse())
   listed = await serve(stack, bundle.code)
   unlisted = await serve(stack, bundle.code)
   hub = stack.use(await house.startHub({ HUB_ORIGINS: listed }))
-  const { publicKey } = new X509Certificate(await readFile(house.tls.certFile))
-  const spki = publicKey.export({ type: 'spki', format: 'der' })
-  chromium = stack.use(await startChromium({ trusted: [createHash('sha256').update(spki).digest('base64')] }))
+  chromium = stack.use(await startChromium({ trusted: [house.tls.pin] }))
   resources = stack.move()
 })
 afterAll(() => resources?.disposeAsync())

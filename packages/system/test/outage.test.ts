@@ -150,6 +150,7 @@ describe('while Redis is away', () => {
     for (const client of clients) await client.join('g')
     const announced = one.announce('thing/a', 'mine')
     await announced.ready()
+    await one.put('thing/kept', 'for ever')
     const watch = far.watch('thing/')
     await eventually(() => expect(watch.entries.get('thing/a')?.value).toBe('mine'))
     await one.group('g').send('note', 'before')
@@ -166,6 +167,8 @@ describe('while Redis is away', () => {
       () => expect(watch.entries.get('thing/a')).toMatchObject({ value: 'mine', state: 'live' }),
       patience,
     )
+    await eventually(() => expect(watch.entries.get('thing/kept')?.value).toBe('for ever'), patience)
+    expect(hub.output).toContain('kept records were written back')
     const subjects = clients.map(({ subject }) => subject).sort()
     for (const hub of clients) hub.handle('who', () => hub.subject)
     await eventually(async () => {
@@ -179,6 +182,54 @@ describe('while Redis is away', () => {
     }
     await eventually(async () => expect((await processes(far)).size).toBe(2), patience)
     expect(hub.output).not.toContain('uncaught')
+  })
+
+  it('stopped again and again and started with its data, all that was acknowledged arrives once', {
+    timeout: 120_000,
+  }, async () => {
+    const kept = keep(await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] }))
+    const other = keep(await house.startHub({ ...fast, REDIS_URL: kept.url }))
+    const clients = await threeOnTwoWorkers(other.ready.url ?? '')
+    const got = clients.map((hub) => heard(hub))
+    const gaps: unknown[] = []
+    for (const client of clients) {
+      client.on('gap', (gap) => gaps.push(gap))
+      await client.join('g')
+    }
+    const sent = { acknowledged: [] as string[], refused: [] as string[] }
+    let stopped = false
+    const sending = clients.map(async (client, i) => {
+      for (let number = 1; !stopped; number++) {
+        const value = `${i}/${number}`
+        await client
+          .group('g')
+          .send('note', value)
+          .then(
+            () => sent.acknowledged.push(value),
+            () => sent.refused.push(value),
+          )
+      }
+    })
+    const progress = async (list: string[]) => {
+      const before = list.length
+      await eventually(() => expect(list.length).toBeGreaterThan(before + 30), patience)
+    }
+    for (let round = 0; round < 3; round++) {
+      await progress(sent.acknowledged)
+      await kept.kill()
+      if (round > 0) await progress(sent.refused)
+      await kept.restart()
+      await isReady(other)
+    }
+    await progress(sent.acknowledged)
+    stopped = true
+    await Promise.all(sending)
+    for (const values of got) {
+      await eventually(() => expect(sent.acknowledged.filter((value) => !values.includes(value))).toEqual([]), patience)
+      expect(values.length).toBe(new Set(values).size)
+    }
+    expect(gaps).toEqual([])
+    for (const { states } of clients) expect(states).toEqual(['connected'])
   })
 
   it('at the start, the hub waits for it, and stops when it is told to', { timeout: 60_000 }, async () => {

@@ -1,16 +1,14 @@
 import { execFile } from 'node:child_process'
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { connect } from '@damon/client/connect'
 import type { Hub } from '@damon/client/hub'
-import { startPackageRegistry } from '@damon/testkit/package-registry'
 import type { RunningService } from '@damon/testkit/process'
-import { temporaryFolder } from '@damon/testkit/temporary-folder'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { buildPackage } from '../../client/publish/build.ts'
 import { buildHouse, type House } from '../src/house.ts'
+import { installPublished, type PublishedProject } from '../src/published-project.ts'
 
 const workspace = fileURLToPath(new URL('../../../', import.meta.url))
 const execute = promisify(execFile)
@@ -23,7 +21,7 @@ const nodes = {
 
 let resources: AsyncDisposableStack
 /** A project that has installed the tarball and nothing else, but for TypeScript's own needs. */
-let project: string
+let project: PublishedProject
 let house: House
 let hub: RunningService
 let helper: Hub
@@ -31,25 +29,7 @@ let connection: string
 
 beforeAll(async () => {
   await using stack = new AsyncDisposableStack()
-  const folder = stack.use(await temporaryFolder()).path
-  const built = join(folder, 'built')
-  await buildPackage(built)
-  const npm = (args: string[], cwd: string) =>
-    execute('npm', args, {
-      cwd,
-      env: { PATH: process.env.PATH, HOME: folder, npm_config_cache: join(folder, 'cache') },
-    })
-  await npm(['pack', '--silent', '--pack-destination', folder], built)
-  const [tarball = ''] = (await readdir(folder)).filter((name) => name.endsWith('.tgz'))
-  project = join(folder, 'project')
-  await mkdir(project)
-  await writeFile(join(project, 'package.json'), '{"name":"empty","private":true}')
-  {
-    const installed = ['packages/client', 'packages/trust', 'packages/protocol', '.', 'node_modules/.pnpm']
-    await using registry = await startPackageRegistry(installed.map((path) => join(workspace, path, 'node_modules')))
-    const quiet = ['--no-audit', '--no-fund', '--ignore-scripts', '--registry', registry.url]
-    await npm(['install', join(folder, tarball), '@types/node', ...quiet], project)
-  }
+  project = stack.use(await installPublished(['@types/node']))
   house = stack.use(await buildHouse())
   hub = stack.use(await house.startHub())
   const rights = ['join:*', 'send:*', 'ask:*', 'get:*', 'put:thing/*']
@@ -78,9 +58,9 @@ const program = `
 `
 
 async function run(node: string, file: string, source: string): Promise<unknown> {
-  await writeFile(join(project, file), source)
+  await project.write(file, source)
   const env = { DAMON_CONNECTION_FILE: connection }
-  const { stdout, stderr } = await execute(node, [file], { cwd: project, env })
+  const { stdout, stderr } = await execute(node, [file], { cwd: project.path, env })
   // Node 20 says of its own Ed25519 that it may change; nothing else is said.
   expect(
     stderr.replace(/^.*Ed25519 Web Crypto API algorithm is an experimental feature.*\n.*trace-warnings.*\n/m, ''),
@@ -89,7 +69,7 @@ async function run(node: string, file: string, source: string): Promise<unknown>
 }
 
 test('what is published has its modules and their types, and brings few others along', async () => {
-  const installed = (await readdir(join(project, 'node_modules'))).filter((name) => !name.startsWith('.'))
+  const installed = (await readdir(join(project.path, 'node_modules'))).filter((name) => !name.startsWith('.'))
   expect(installed.sort()).toEqual([
     '@damon',
     '@hpke',
@@ -100,7 +80,7 @@ test('what is published has its modules and their types, and brings few others a
     'ws',
     'zod',
   ])
-  expect((await readdir(join(project, 'node_modules/@damon/client'))).sort()).toEqual([
+  expect((await readdir(join(project.path, 'node_modules/@damon/client'))).sort()).toEqual([
     ...['README.md', 'client', 'package.json', 'protocol', 'trust'],
   ])
 })
@@ -142,23 +122,19 @@ for (const [name, node] of Object.entries(nodes)) {
 }
 
 async function partsForNode(): Promise<string[]> {
-  const files = await readdir(join(project, 'node_modules/@damon/client/client'), { recursive: true })
+  const files = await readdir(join(project.path, 'node_modules/@damon/client/client'), { recursive: true })
   return files.filter((file) => file.endsWith('.js')).map((file) => `@damon/client/${file.slice(0, -'.js'.length)}`)
 }
 
-/** Types without `skipLibCheck`, as strict as TypeScript is. */
-async function check(folder: string, options: object, files: Record<string, string>): Promise<void> {
-  const path = join(project, folder)
-  await mkdir(path)
-  const strict = { strict: true, noEmit: true, skipLibCheck: false, exactOptionalPropertyTypes: true }
-  const compilerOptions = { ...strict, noUncheckedIndexedAccess: true, verbatimModuleSyntax: true, ...options }
-  await writeFile(join(path, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: Object.keys(files) }))
-  for (const [name, source] of Object.entries(files)) await writeFile(join(path, name), source)
-  const tsc = join(workspace, 'node_modules/typescript/bin/tsc')
-  const failed = await execute(process.execPath, [tsc, '-p', path], { cwd: path }).catch(
-    (error) => error.stdout as string,
-  )
-  expect(typeof failed === 'string' ? failed : '').toBe('')
+/** As strict as TypeScript is, also with what is installed. */
+const strict = {
+  ...{ strict: true, noEmit: true, skipLibCheck: false, exactOptionalPropertyTypes: true },
+  ...{ noUncheckedIndexedAccess: true, verbatimModuleSyntax: true, target: 'es2022' },
+}
+
+async function check(options: object, files: Record<string, string>): Promise<void> {
+  for (const [name, source] of Object.entries(files)) await project.write(name, source)
+  expect(await project.typeErrors(Object.keys(files), { ...strict, ...options })).toBe('')
 }
 
 const typed = `
@@ -181,8 +157,7 @@ const typed = `
 test('types are clean for Node: modules and scripts, every part', async () => {
   const parts = (await partsForNode()).filter((part) => !/lavalink\/(shoukaku|lavalink-client)$/.test(part))
   await check(
-    'types-nodenext',
-    { module: 'nodenext', moduleResolution: 'nodenext', target: 'es2022', lib: ['es2022', 'dom'], types: ['node'] },
+    { module: 'nodenext', moduleResolution: 'nodenext', lib: ['es2022', 'dom'], types: ['node'] },
     {
       'typed.mts': typed,
       'parts.mts': parts.map((part, i) => `import * as part${i} from '${part}'\nvoid part${i}`).join('\n'),
@@ -193,11 +168,9 @@ test('types are clean for Node: modules and scripts, every part', async () => {
 
 test('types are clean for a bundler of a web page, without the types of Node', async () => {
   await check(
-    'types-bundler',
     {
       module: 'esnext',
       moduleResolution: 'bundler',
-      target: 'es2022',
       lib: ['es2022', 'dom', 'dom.iterable'],
       types: [],
     },

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { WebSocket } from 'ws'
@@ -45,7 +46,7 @@ export async function startChromium({ trusted = [] }: { trusted?: readonly strin
   )
   const [number, path] = (await readFile(port, 'utf8')).trim().split('\n')
   const tools = await devTools(`ws://127.0.0.1:${number}${path}`)
-  resources.defer(() => tools.close())
+  resources.defer(() => tools.quit())
   const owned = resources.move()
   return {
     async open(url) {
@@ -84,7 +85,8 @@ interface DevTools {
   /** Rejects with the browser's refusal, and when the browser is gone. */
   call<Result>(method: string, params: object, sessionId?: string): Promise<Result>
   event(method: string, sessionId: string): Promise<void>
-  close(): void
+  /** Closes the browser; resolves when it has hung up. */
+  quit(): Promise<void>
 }
 
 interface Told {
@@ -110,6 +112,7 @@ async function devTools(url: string): Promise<DevTools> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   socket.once('open', resolve)
   socket.once('error', reject)
+  const closed = once(socket, 'close')
   socket.once('close', () => {
     const gone = new Error('Chromium hung up.')
     for (const { reject } of [...open.values(), ...waiting.values()]) reject(gone)
@@ -128,6 +131,9 @@ async function devTools(url: string): Promise<DevTools> {
       waiting.set(`${sessionId} ${method}`, waits)
       return waits.promise
     },
-    close: () => socket.close(),
+    async quit() {
+      socket.send(JSON.stringify({ id: ++lastId, method: 'Browser.close' }))
+      await closed
+    },
   }
 }

@@ -80,6 +80,8 @@ export class FakeAuthority implements AsyncDisposable {
   readonly excesses: Excess[] = []
   /** Certificates that were issued. */
   issued = 0
+  /** Those of them that no limit counted: their orders named what they replace, within its window. */
+  exempt = 0
   /** All windows open at once: the authority will have to revoke everything. */
   hurries = false
   readonly #options: FakeAuthorityOptions
@@ -301,7 +303,8 @@ export class FakeAuthority implements AsyncDisposable {
     this.#sets.add(setOf(order.names))
     const replaced = order.replaces === undefined ? undefined : this.#known.get(order.replaces)
     if (replaced) replaced.replaced = true
-    if (!order.isExempt) {
+    if (order.isExempt) this.exempt += 1
+    else {
       this.#buckets.set.take(setOf(order.names), now)
       const domains = new Set(order.names.map((name) => name.split('.').slice(-2).join('.')))
       if (!order.isRenewal) for (const domain of domains) this.#buckets.domain.take(domain, now)

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile, realpath } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { basename, dirname, join } from 'node:path'
@@ -17,20 +17,25 @@ interface Packed {
   tarball: Buffer
 }
 
-/** Serves the packages in these `node_modules` folders, the first that has a name; each is packed when it is asked for. */
-export async function startPackageRegistry(folders: readonly string[]): Promise<PackageRegistry> {
-  const packed = new Map<string, Promise<Packed>>()
-  const find = (name: string): Promise<Packed> => {
-    const known = packed.get(name) ?? pack(name, folders)
+/** Serves what pnpm keeps in a `node_modules/.pnpm`, in all its versions; each is packed when it is asked for. */
+export async function startPackageRegistry(store: string): Promise<PackageRegistry> {
+  const folders = await readdir(store)
+  const packed = new Map<string, Promise<Packed[]>>()
+  const find = (name: string): Promise<Packed[]> => {
+    const own = folders.filter((folder) => folder.startsWith(`${name.replace('/', '+')}@`))
+    const known = packed.get(name) ?? Promise.all(own.map((folder) => pack(join(store, folder, 'node_modules', name))))
     packed.set(name, known)
     return known
   }
   const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(request.url ?? '').slice(1)
-    const isTarball = path.endsWith('.tgz')
+    const [name = '', version] = decodeURIComponent(request.url ?? '')
+      .slice(1)
+      .split(' ')
     try {
-      const { manifest, tarball } = await find(isTarball ? path.slice(0, -'.tgz'.length) : path)
-      response.end(isTarball ? tarball : JSON.stringify(packument(manifest, tarball, url)))
+      const versions = await find(name)
+      if (versions.length === 0) throw new Error(`${name} is not installed here.`)
+      const tarball = versions.find(({ manifest }) => manifest.version === version)?.tarball
+      response.end(tarball ?? JSON.stringify(packument(name, versions, url)))
     } catch (error) {
       response.writeHead(404).end(String(error))
     }
@@ -48,29 +53,20 @@ export async function startPackageRegistry(folders: readonly string[]): Promise<
   }
 }
 
-async function pack(name: string, folders: readonly string[]): Promise<Packed> {
-  for (const folder of folders) {
-    const path = await realpath(join(folder, name)).catch(() => undefined)
-    if (path === undefined) continue
-    // Stores keep equal files once, and npm leaves out what is a link.
-    const args = [
-      '-cz',
-      '--hard-dereference',
-      '-C',
-      dirname(path),
-      '--exclude=node_modules',
-      `--transform=s,^${basename(path)},package,`,
-    ]
-    const options = { encoding: 'buffer', maxBuffer: 64 * 1024 * 1024 } as const
-    const { stdout } = await promisify(execFile)('tar', [...args, basename(path)], options)
-    return { manifest: JSON.parse(await readFile(join(path, 'package.json'), 'utf8')), tarball: stdout }
-  }
-  throw new Error(`${name} is not installed here.`)
+async function pack(path: string): Promise<Packed> {
+  // Stores keep equal files once, and npm leaves out what is a link.
+  const flags = ['-cz', '--hard-dereference', '--exclude=node_modules', `--transform=s,^${basename(path)},package,`]
+  const options = { encoding: 'buffer', maxBuffer: 256 * 1024 * 1024 } as const
+  const { stdout } = await promisify(execFile)('tar', [...flags, '-C', dirname(path), basename(path)], options)
+  return { manifest: JSON.parse(await readFile(join(path, 'package.json'), 'utf8')), tarball: stdout }
 }
 
-function packument(manifest: Packed['manifest'], tarball: Buffer, url: string): object {
-  const { name, version } = manifest
-  const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`
-  const dist = { tarball: `${url}/${encodeURIComponent(name)}.tgz`, integrity }
-  return { name, 'dist-tags': { latest: version }, versions: { [version]: { ...manifest, dist } } }
+function packument(name: string, packed: readonly Packed[], url: string): object {
+  const versions = packed.map(({ manifest, tarball }) => {
+    const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`
+    const dist = { tarball: `${url}/${encodeURIComponent(`${name} ${manifest.version}`)}`, integrity }
+    return [manifest.version, { ...manifest, dist }] as const
+  })
+  const [latest] = versions.map(([version]) => version).sort((a, b) => b.localeCompare(a, 'en', { numeric: true }))
+  return { name, 'dist-tags': { latest }, versions: Object.fromEntries(versions) }
 }

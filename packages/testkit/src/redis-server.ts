@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from './free-port.ts'
@@ -15,8 +17,8 @@ export interface RedisServer extends AsyncDisposable {
   pause(ms: number): Promise<void>
   /** Ends the process by SIGKILL; connections break. */
   kill(): Promise<void>
-  /** Kills it if it still runs, and starts it anew on the same port and folder. */
-  restart(): Promise<void>
+  /** Kills it if it still runs, and starts it anew on the same port and folder; `empty`: without what it had written there. */
+  restart(options?: { empty?: boolean }): Promise<void>
 }
 
 /**
@@ -40,8 +42,9 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
         child.kill('SIGCONT')
       },
       kill: () => end(child),
-      async restart() {
+      async restart({ empty = false } = {}) {
         await end(child)
+        if (empty) await rm(join(folder.path, 'appendonlydir'), { recursive: true, force: true })
         child = await launch(port)
       },
       async [Symbol.asyncDispose]() {

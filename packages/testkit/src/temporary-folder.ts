@@ -17,6 +17,6 @@ export async function temporaryFolder({ inMemory = false } = {}): Promise<Tempor
   const path = await mkdtemp(join(parent, 'damon-test-'))
   return {
     path,
-    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
+    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }),
   }
 }

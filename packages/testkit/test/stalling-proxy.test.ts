@@ -113,3 +113,24 @@ it('sends new connections to where it was retargeted, and breaks those that find
   const third = call(proxy)
   await eventually(() => expect(third.closed).toBe(true))
 })
+
+it('brings everything late and in order while the line is bad, stalls now and then, and is quick again', async () => {
+  await using echo = await startEcho('')
+  await using proxy = await startProxy(echo)
+  const client = call(proxy)
+  await once(client.socket, 'connect')
+  let pieces = 0
+  // The third piece of each direction meets a stall.
+  proxy.slow({ delayMs: 100, stalls: 0.5, stallMs: 300, random: () => (++pieces === 3 ? 0 : 0.9) })
+  const began = performance.now()
+  for (const word of ['one ', 'two ', 'three ', 'four']) {
+    client.socket.write(word)
+    await eventually(() => expect(client.text.endsWith(word)).toBe(true))
+  }
+  expect(client.text).toBe('one two three four')
+  // Four times there and back, and one stall.
+  expect(performance.now() - began).toBeGreaterThan(8 * 100 + 300)
+  proxy.slow(undefined)
+  client.socket.end(' end')
+  await eventually(() => expect(client).toMatchObject({ text: 'one two three four end', ended: true }))
+})

@@ -66,7 +66,7 @@ export async function verifyToken(
     throw damonError('bad_token', 'It is for another audience.', { field: 'aud' })
   }
   checkClaims(tokenClaims)
-  checkRevoked(tokenClaims, trust)
+  if (isRevoked(tokenClaims, trust)) throw damonError('token_revoked')
   checkTime(tokenClaims, now / 1000)
   checkCeiling(tokenClaims, issuer)
   return tokenClaims
@@ -93,12 +93,21 @@ function checkClaims({ can, sub, iat, exp, cnf }: TokenClaims): void {
   if (refused) throw damonError('bad_token', `Without a key it may not hold "${refused}".`, { field: 'can' })
 }
 
-function checkRevoked({ jti, sub, iat }: TokenClaims, { revoked }: TrustList): void {
-  const isRevoked =
-    revoked?.ids?.includes(jti) ||
-    revoked?.subs?.some((pattern) => coversSubject(pattern, sub)) ||
+/** Whether a trust list declares a token void that was verified before. */
+export function isRevoked(
+  { jti, sub, iat }: Pick<TokenClaims, 'jti' | 'sub' | 'iat'>,
+  { revoked }: TrustList,
+): boolean {
+  return (
+    (revoked?.ids?.includes(jti) ?? false) ||
+    (revoked?.subs?.some((pattern) => coversSubject(pattern, sub)) ?? false) ||
     iat < (revoked?.issuedBefore ?? 0)
-  if (isRevoked) throw damonError('token_revoked')
+  )
+}
+
+/** Name of the key that a verified token was signed with. */
+export function issuerOf(token: string): string {
+  return readUnverified(kind, token).header.kid ?? ''
 }
 
 function checkTime({ iat, exp }: TokenClaims, now: number): void {

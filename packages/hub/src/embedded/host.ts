@@ -53,10 +53,10 @@ export class EmbeddedHost implements Disposable {
         this.#attempt(origin, message.id, message.name, () => {
           this.#tell(origin, { kind: 'result', id: message.id, value: this.#answer(origin, message) })
         }),
-      append: (id, batches, freeze) =>
+      append: (id, batches, freeze, asked) =>
         this.#attempt(origin, id, 'append', () => {
           if (!this.#state.has(origin)) throw new Error('fenced')
-          const frozen = this.#state.append(origin, batches, freeze)
+          const frozen = this.#state.append(origin, batches, freeze, asked)
           const line = this.#lineTo(origin)
           if (line) sendAppended(line, id, frozen)
         }),

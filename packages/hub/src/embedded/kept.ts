@@ -1,11 +1,14 @@
 import { DatabaseSync } from 'node:sqlite'
 import type { StoredRecord } from '../store.ts'
 
+/** A kept record, and who wrote it. */
+export type KeptRecord = StoredRecord & { subject: string }
+
 /** Keeps what must survive the primary: kept records and the counters. */
 export interface Kept extends Disposable {
-  load(): { revision: number; origin: number; records: StoredRecord[] }
+  load(): { revision: number; origin: number; records: KeptRecord[] }
   /** MUST be on disk when it returns. */
-  put(record: StoredRecord): void
+  put(record: KeptRecord): void
   drop(key: string): void
   /** No revision up to this one may be used by a later process. */
   reserve(revision: number): void
@@ -19,17 +22,20 @@ export function openKept(file: string): Kept {
   db.exec(`
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
-    CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, value BLOB, revision INTEGER, generation INTEGER) STRICT;
+    CREATE TABLE IF NOT EXISTS record (key TEXT PRIMARY KEY, value BLOB, revision INTEGER, generation INTEGER, subject TEXT) STRICT;
     CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER) STRICT;
   `)
+  // A file of before subjects were counted.
+  if (!db.prepare("SELECT 1 FROM pragma_table_info('record') WHERE name = 'subject'").get())
+    db.exec('ALTER TABLE record ADD COLUMN subject TEXT')
   const set = db.prepare('INSERT INTO counter VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
   const get = db.prepare('SELECT value FROM counter WHERE name = ?')
-  const upsert = db.prepare('INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)')
+  const upsert = db.prepare('INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?)')
   const remove = db.prepare('DELETE FROM record WHERE key = ?')
   const counter = (name: string) => Number(get.get(name)?.value ?? 0)
   return {
     load() {
-      const records = db.prepare('SELECT key, value, revision, generation FROM record').all()
+      const records = db.prepare('SELECT key, value, revision, generation, subject FROM record').all()
       return {
         revision: counter('revision'),
         origin: counter('origin'),
@@ -38,13 +44,14 @@ export function openKept(file: string): Kept {
           value: Buffer.from(row.value as Uint8Array),
           revision: Number(row.revision),
           generation: Number(row.generation),
+          subject: String(row.subject ?? ''),
           leased: false,
           state: 'live' as const,
         })),
       }
     },
     put(record) {
-      upsert.run(record.key, record.value, record.revision, record.generation)
+      upsert.run(record.key, record.value, record.revision, record.generation, record.subject)
     },
     drop(key) {
       remove.run(key)

@@ -1,20 +1,24 @@
 import type { ErrorCode } from '@damon/protocol/errors'
 import type { Position } from '@damon/protocol/frames'
-import type { Member, Range } from '../bus.ts'
+import type { Asked, Member, Range } from '../bus.ts'
 import {
   type Joined,
   lateSweepMs,
   logBytes,
   logMs,
+  type OpenRequest,
+  type Picking,
   type Put,
   type RecordChange,
   type SessionEntry,
+  type Settled,
   type StoredRecord,
   type StoreTimes,
   type Taken,
   type Written,
   workerLeaseMs,
 } from '../store.ts'
+import { AskedRequests } from './asked.ts'
 import type { Kept } from './kept.ts'
 import { type Found, OriginLog } from './log.ts'
 import type { SealedBatch } from './wire.ts'
@@ -80,6 +84,9 @@ export class EmbeddedState {
   /** Per channel, the workers: few, and for most channels one. */
   readonly #subscribers = new Map<string, number[]>()
   readonly #records = new Map<string, Owned>()
+  readonly #asked = new AskedRequests()
+  /** Per subject, how many kept records it has. */
+  readonly #keptBy = new Map<string, number>()
   #origin: number
   #revision: number
   /** Revisions up to this one were told to the disk, so that none is used twice. */
@@ -95,8 +102,10 @@ export class EmbeddedState {
     this.#revision = loaded.revision
     this.#reserved = loaded.revision
     this.#swept = options.now()
-    for (const record of loaded.records)
-      this.#records.set(record.key, { ...record, owner: '', subject: '', ends: Number.POSITIVE_INFINITY })
+    for (const record of loaded.records) {
+      this.#records.set(record.key, { ...record, owner: '', ends: Number.POSITIVE_INFINITY })
+      this.#countKept(record, 1)
+    }
   }
 
   /** A new worker: its number. @throws when the disk does not take it */
@@ -161,6 +170,7 @@ export class EmbeddedState {
       }
     this.#lose(lost)
     this.#expire(over)
+    this.#asked.sweep(now)
     for (const [origin, { log, ends }] of this.#logs) {
       if (ends <= now) this.#logs.delete(origin)
       else log.trim(now)
@@ -168,7 +178,7 @@ export class EmbeddedState {
   }
 
   /** Appends, and passes on to who subscribed. An append that comes a second time changes nothing. */
-  append(from: number, batches: SealedBatch[], freeze: string[]): Member[][] {
+  append(from: number, batches: SealedBatch[], freeze: string[], asked: Asked[] = []): Member[][] {
     const log = this.#logs.get(from)?.log
     const before = log?.last ?? 0
     const now = this.#options.now()
@@ -178,6 +188,10 @@ export class EmbeddedState {
       log?.append(batch, this.#stamp, now)
       for (const origin of this.#subscribers.get(batch.channel) ?? [])
         if (origin !== from || !batch.fast) this.#options.audience.batch(origin, batch, this.#stamp)
+    }
+    for (const one of asked) {
+      const receivers = one.member ? [one.member] : this.#membersOf(one.channel)
+      this.#asked.add(one, receivers, this.#joined([`session/${one.session}`]).heads, now)
     }
     return freeze.map((channel) => this.#membersOf(channel))
   }
@@ -304,6 +318,19 @@ export class EmbeddedState {
     return members[Math.floor(Math.random() * members.length)]
   }
 
+  pickFor(request: Picking, channel: string, except: string[]): Member | undefined {
+    const members = this.#membersOf(channel).filter(({ session }) => !except.includes(session))
+    return this.#asked.pick(request, members, this.#options.now())
+  }
+
+  requests(session: string): OpenRequest[] {
+    return this.#asked.of(session, this.#options.now())
+  }
+
+  settled(requests: Settled[]): void {
+    for (const request of requests) this.#asked.settle(request)
+  }
+
   absent(sessions: string[]): string[] {
     return sessions.filter((session) => !this.#isThere(session))
   }
@@ -313,6 +340,9 @@ export class EmbeddedState {
     const refused = refusal(old, put)
     if (refused) return { refused }
     if (put.leased && !this.#isThere(put.owner)) return { refused: 'disconnected' }
+    const has = old && !old.leased && old.subject === put.subject
+    if (!put.leased && !has && (this.#keptBy.get(put.subject) ?? 0) >= (put.most ?? Number.POSITIVE_INFINITY))
+      return { refused: 'limit_reached' }
     const revision = this.#nextRevision()
     const same = old?.leased === true && put.leased && old.owner === put.owner
     const record: Owned = {
@@ -329,6 +359,8 @@ export class EmbeddedState {
     }
     if (!record.leased) this.#options.kept.put(record)
     else if (old && !old.leased) this.#options.kept.drop(put.key)
+    if (old) this.#countKept(old, -1)
+    this.#countKept(record, 1)
     if (old) remove(this.#sessions.get(old.owner)?.leases, put.key)
     if (record.leased) this.#sessions.get(put.owner)?.leases.push(put.key)
     this.#records.set(put.key, record)
@@ -434,6 +466,7 @@ export class EmbeddedState {
   }
 
   #close(sessions: string[]): void {
+    for (const session of sessions) this.#asked.end(session)
     for (const { log } of this.#logs.values()) for (const session of sessions) log.close(`session/${session}`)
     this.#tellAll('over', sessions)
   }
@@ -442,9 +475,17 @@ export class EmbeddedState {
     const revision = this.#nextRevision()
     if (!record.leased) this.#options.kept.drop(record.key)
     this.#records.delete(record.key)
+    this.#countKept(record, -1)
     remove(this.#sessions.get(record.owner)?.leases, record.key)
     this.#tell({ change: 'drop', key: record.key, revision, reason })
     return revision
+  }
+
+  #countKept({ leased, subject }: { leased: boolean; subject: string }, by: 1 | -1): void {
+    if (leased) return
+    const count = (this.#keptBy.get(subject) ?? 0) + by
+    if (count > 0) this.#keptBy.set(subject, count)
+    else this.#keptBy.delete(subject)
   }
 
   #nextRevision(): number {

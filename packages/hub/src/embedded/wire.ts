@@ -2,8 +2,19 @@ import type { Duplex } from 'node:stream'
 import { deserialize, serialize } from 'node:v8'
 import type { Position } from '@damon/protocol/frames'
 import { encodedLength, writeBatch } from '../batch.ts'
-import type { Batch, Member, Range } from '../bus.ts'
-import type { Joined, Put, RecordChange, SessionEntry, StoredRecord, Taken, Written } from '../store.ts'
+import type { Asked, Batch, Member, Range } from '../bus.ts'
+import type {
+  Joined,
+  OpenRequest,
+  Picking,
+  Put,
+  RecordChange,
+  SessionEntry,
+  Settled,
+  StoredRecord,
+  Taken,
+  Written,
+} from '../store.ts'
 
 /** What a worker may ask of the primary: arguments and result. */
 export interface Calls {
@@ -24,6 +35,9 @@ export interface Calls {
   takeOver: { args: [entry: SessionEntry]; result: Taken }
   fence: { args: [origin: number]; result: undefined }
   pick: { args: [channel: string]; result: Member | undefined }
+  pickFor: { args: [request: Picking, channel: string, except: string[]]; result: Member | undefined }
+  requests: { args: [session: string]; result: OpenRequest[] }
+  settled: { args: [requests: Settled[]]; result: undefined }
   absent: { args: [sessions: string[]]; result: string[] }
   put: { args: [put: Put]; result: Written }
   patch: { args: [owner: string, key: string, value: Buffer]; result: Written }
@@ -62,7 +76,8 @@ export interface SealedBatch {
 }
 
 // Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
-//   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel
+//   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel;
+//            what is asked as JSON, if anything is
 //   appended id u32
 //   batch    stamp u48, channel u8, channel, bytes
 const kinds = { value: 0, append: 1, batch: 2, appended: 3 } as const
@@ -70,7 +85,7 @@ const kinds = { value: 0, append: 1, batch: 2, appended: 3 } as const
 /** What arrives, by kind. */
 export interface Inbox<T> {
   value(message: T): void
-  append?(id: number, batches: SealedBatch[], freeze: string[]): void
+  append?(id: number, batches: SealedBatch[], freeze: string[], asked: Asked[]): void
   appended?(id: number): void
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
@@ -95,8 +110,9 @@ export function send(socket: Duplex, value: PrimaryMessage | WorkerMessage): voi
 }
 
 /** Sends what a worker appends. */
-export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze: string[]): void {
-  let length = 8
+export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze: string[], asked: Asked[]): void {
+  const requests = asked.length > 0 ? Buffer.from(JSON.stringify(asked)) : undefined
+  let length = 8 + (requests?.length ?? 0)
   for (const batch of batches) length += 6 + batch.channel.length + encodedLength(batch)
   for (const channel of freeze) length += 1 + channel.length
   const out = message(kinds.append, length)
@@ -115,6 +131,7 @@ export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze:
     out[at] = channel.length
     at += 1 + out.write(channel, at + 1, 'latin1')
   }
+  if (requests) out.set(requests, at)
   socket.write(out)
 }
 
@@ -196,7 +213,8 @@ function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
     freeze.push(message.toString('latin1', at + 1, end))
     at = end
   }
-  inbox.append?.(id, batches, freeze)
+  const asked = at < message.length ? (JSON.parse(message.toString('utf8', at)) as Asked[]) : []
+  inbox.append?.(id, batches, freeze, asked)
 }
 
 // The structured clone gives plain byte arrays back; the rest of the hub speaks Buffer.

@@ -3,6 +3,7 @@ import { isAddress, isEvent } from '@damon/protocol/names'
 import type { Member } from '../bus.ts'
 import type { Context } from '../context.ts'
 import type { Session } from '../session.ts'
+import type { Picking } from '../store.ts'
 import { storeCall } from './store-call.ts'
 
 /**
@@ -26,11 +27,12 @@ export function checkDestination(
 }
 
 /**
- * One member of a group.
+ * One member of a group; for a request, one that has few.
  * @throws DamonError `no_receiver` or `unavailable`
  */
-export async function pickMember(context: Context, to: string): Promise<Member> {
-  const member = await storeCall(context.store.pick(to))
+export async function pickMember(context: Context, to: string, request?: Picking): Promise<Member> {
+  const { store } = context
+  const member = await storeCall(request ? store.pickFor(request, to, []) : store.pick(to))
   if (!member) throw damonError('no_receiver', `${to} has no member.`)
   return member
 }

@@ -15,7 +15,16 @@ export async function put(session: Session, frame: FrameOf<'put'>, context: Cont
     throw damonError('limit_reached', `A session leases at most ${limits.recordsPerSession} records.`)
   const done = written(
     await storeCall(
-      context.store.put({ owner: session.id, subject: session.subject, key, value, leased, expect, generation }),
+      context.store.put({
+        owner: session.id,
+        subject: session.subject,
+        key,
+        value,
+        leased,
+        most: limits.keptRecords,
+        expect,
+        generation,
+      }),
     ),
   )
   if (leased) session.leases.add(key)

@@ -1,8 +1,8 @@
 -- A new worker: a number that was never used, and the epoch.
 -- KEYS: origin, origins, epoch, swept, logs
--- ARGV: lease (ms), a random epoch in case there is none, and the number that its workers follow
+-- ARGV: lease (ms), a random epoch in case there is none, the number that its workers follow, and how far to go on
 if redis.call('SET', KEYS[3], ARGV[2], 'NX') then redis.call('SET', KEYS[1], ARGV[3]) end
-local origin = redis.call('INCR', KEYS[1])
+local origin = redis.call('INCRBY', KEYS[1], ARGV[4])
 local now = clock()
 redis.call('ZADD', KEYS[2], now + ARGV[1], origin)
 redis.call('ZADD', KEYS[5], '+inf', origin)

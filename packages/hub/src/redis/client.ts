@@ -1,15 +1,20 @@
 import { readFileSync } from 'node:fs'
-import { Redis } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
+import { RedisKeys } from './keys.ts'
+import { SlotOwner } from './slot-owner.ts'
 
 const scripts = [
   'admit',
   'append',
+  'asked',
   'end',
   'forget',
   'heads',
   'join',
   'open-session',
+  'pick-for',
   'renew',
+  'restore',
   'take-over',
   'write',
 ] as const
@@ -32,9 +37,21 @@ function textOf(name: ScriptName | 'prelude'): string {
 
 type Script = (keyCount: number, ...args: (string | number | Buffer)[]) => Promise<unknown>
 
+/** Where Redis is: its URL, or those of several nodes of a cluster with commas between; and a key of the hub. */
+export interface Place {
+  url: string
+  /** In front of every key, so that hubs can share a Redis. */
+  prefix: string
+}
+
+/** Whether the place is a Redis Cluster. */
+export function isCluster({ url }: Place): boolean {
+  return url.includes(',')
+}
+
 /** A connection to Redis, not yet opened: commands fail at once while it is down, nothing queues up. */
-export function connectTo(url: string, name: string): Redis {
-  const redis = new Redis(url, {
+export function connectTo(place: Place, name: string): Redis {
+  const options = {
     connectionName: name,
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -45,10 +62,18 @@ export function connectTo(url: string, name: string): Redis {
     socketTimeout: silentMs,
     connectTimeout: 2_000,
     keepAlive: 5_000,
+    retryStrategy: (attempt: number) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000) * (0.5 + Math.random() / 2),
+  } satisfies RedisOptions
+  let redis: Redis
+  if (isCluster(place)) {
+    const owner = new SlotOwner(place.url.split(','), new RedisKeys(place.prefix).n)
+    redis = new Redis({ ...options, ...owner.options, reconnectOnError: ({ message }) => owner.moved(message) })
+    // Also told when the slot leaves, and with it all subscriptions.
+    redis.on('moved', () => redis.disconnect(true))
+  } else {
     // After a failover the old primary is a replica: the name leads elsewhere by now.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 1_000) * (0.5 + Math.random() / 2),
-  })
+    redis = new Redis(place.url, { ...options, reconnectOnError: ({ message }) => message.startsWith('READONLY') })
+  }
   // Reported by whoever asked; a connection without a listener would end the process.
   redis.on('error', () => undefined)
   return redis
@@ -58,9 +83,10 @@ export function connectTo(url: string, name: string): Redis {
 export class ScriptedRedis {
   readonly redis: Redis
 
-  constructor(url: string, name: string) {
-    this.redis = connectTo(url, name)
-    const prelude = `local publish = 'PUBLISH'\n${textOf('prelude')}`
+  constructor(place: Place, name: string) {
+    this.redis = connectTo(place, name)
+    // In a cluster only the node of a sharded channel's slot carries its messages.
+    const prelude = `local publish = '${isCluster(place) ? 'SPUBLISH' : 'PUBLISH'}'\n${textOf('prelude')}`
     for (const name of scripts) this.redis.defineCommand(name, { lua: `${prelude}\n${textOf(name)}` })
   }
 

@@ -13,7 +13,8 @@ local function session_key(session) return prefix .. 'sess:' .. session end
 -- Nothing of it is left, and nothing comes on its channel any more.
 local function close(session)
   local origin = redis.call('HGET', session_key(session), 'origin')
-  redis.call('DEL', session_key(session), prefix .. 'chans:' .. session, prefix .. 'leases:' .. session)
+  redis.call('DEL', session_key(session), prefix .. 'chans:' .. session, prefix .. 'leases:' .. session,
+    prefix .. 'asked:' .. session, prefix .. 'picked:' .. session)
   redis.call('SREM', prefix .. 'sessions:' .. origin, session)
   redis.call('ZREM', KEYS[3], session)
   for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do

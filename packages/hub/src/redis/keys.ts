@@ -73,6 +73,18 @@ export class RedisKeys {
   session(id: string) {
     return `${this.prefix}sess:${id}`
   }
+  /** Hash: number of a request that this session made and that is not settled, JSON of what is known of it. */
+  asked(id: string) {
+    return `${this.prefix}asked:${id}`
+  }
+  /** Zset: request that this session was picked for (session/number), its deadline. */
+  picked(id: string) {
+    return `${this.prefix}picked:${id}`
+  }
+  /** Hash: subject, how many kept records it has. */
+  get kept() {
+    return `${this.prefix}kept`
+  }
   /** Set of the session's channels. */
   channels(id: string) {
     return `${this.prefix}chans:${id}`

@@ -62,7 +62,17 @@ local function restate(prefix, key, record, state)
     redis.call('HGET', prefix .. 'values', key))
 end
 
+-- Kept records count for who wrote them.
+local function count_kept(prefix, record, by)
+  -- Of what was written back into an emptied Redis nobody knows who wrote it.
+  if not record or record.leased or (record.subject or '') == '' then return end
+  if redis.call('HINCRBY', prefix .. 'kept', record.subject, by) <= 0 then
+    redis.call('HDEL', prefix .. 'kept', record.subject)
+  end
+end
+
 local function remove(prefix, key, record, reason)
+  count_kept(prefix, record, -1)
   redis.call('HDEL', prefix .. 'records', key)
   redis.call('HDEL', prefix .. 'values', key)
   redis.call('ZREM', prefix .. 'suspects', key)

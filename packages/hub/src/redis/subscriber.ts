@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { connectTo } from './client.ts'
+import { connectTo, isCluster, type Place } from './client.ts'
 
 /** Channels of one SUBSCRIBE when all are subscribed anew. */
 const perCommand = 512
@@ -8,20 +8,23 @@ const perCommand = 512
 export class RedisSubscriber {
   readonly #redis: Redis
   readonly #changed: () => void
+  readonly #isSharded: boolean
   readonly #wanted = new Set<string>()
   /** Counts connections: what an earlier one still has to say does not concern this one. */
   #connection = 0
   #complete = false
 
   constructor(options: {
-    url: string
+    place: Place
     message: (channel: string, message: Buffer) => void
     /** Called when `complete` may have changed. */
     changed: () => void
   }) {
     this.#changed = options.changed
-    this.#redis = connectTo(options.url, 'damon-hub-subscriber')
-    this.#redis.on('messageBuffer', (name: Buffer, message: Buffer) => options.message(name.toString(), message))
+    this.#redis = connectTo(options.place, 'damon-hub-subscriber')
+    this.#isSharded = isCluster(options.place)
+    const message = (name: Buffer, message: Buffer) => options.message(name.toString(), message)
+    this.#redis.on(this.#isSharded ? 'smessageBuffer' : 'messageBuffer', message)
     this.#redis.on('ready', () => this.#restore())
     this.#redis.on('close', () => {
       this.#connection++
@@ -43,7 +46,7 @@ export class RedisSubscriber {
   async subscribe(channel: string): Promise<void> {
     this.#wanted.add(channel)
     try {
-      await this.#redis.subscribe(channel)
+      await this.#subscribe(channel)
     } catch (error) {
       this.unsubscribe(channel)
       throw error
@@ -52,7 +55,8 @@ export class RedisSubscriber {
 
   unsubscribe(channel: string): void {
     this.#wanted.delete(channel)
-    this.#redis.unsubscribe(channel).catch(() => undefined)
+    const left = this.#isSharded ? this.#redis.sunsubscribe(channel) : this.#redis.unsubscribe(channel)
+    left.catch(() => undefined)
   }
 
   /** Rejects unless messages would arrive now. */
@@ -70,12 +74,15 @@ export class RedisSubscriber {
     this.#redis.disconnect()
   }
 
+  #subscribe(...channels: string[]): Promise<unknown> {
+    return this.#isSharded ? this.#redis.ssubscribe(...channels) : this.#redis.subscribe(...channels)
+  }
+
   async #restore(): Promise<void> {
     const connection = this.#connection
     const channels = [...this.#wanted]
     try {
-      for (let i = 0; i < channels.length; i += perCommand)
-        await this.#redis.subscribe(...channels.slice(i, i + perCommand))
+      for (let i = 0; i < channels.length; i += perCommand) await this.#subscribe(...channels.slice(i, i + perCommand))
       if (connection === this.#connection) this.#set(true)
     } catch {
       // Not all could be subscribed: once more, on another connection.

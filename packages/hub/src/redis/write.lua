@@ -1,6 +1,7 @@
 -- Puts, patches or drops a record; the rules stand in embedded/state.ts too, and one contract test holds both.
 -- KEYS: revision, records, values, suspects, session of the owner, and the prefix of all keys of the hub
--- ARGV: what ('put' | 'patch' | 'drop'), owner, subject, key, leased (1 | 0), expect (or ''), generation (or ''), reason, value
+-- ARGV: what ('put' | 'patch' | 'drop'), owner, subject, key, leased (1 | 0), expect (or ''), generation (or ''), reason, value,
+--   how many kept records the subject may have (or '')
 local prefix = KEYS[6]
 local what, owner, subject, key = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local leased = ARGV[5] == '1'
@@ -18,6 +19,10 @@ else
   if what == 'put' and leased then
     local stage = redis.call('HGET', KEYS[5], 'stage')
     if not stage or stage == 'lost' then return { 'disconnected' } end
+  end
+  if what == 'put' and not leased and ARGV[10] ~= '' and not (old and not old.leased and old.subject == subject) then
+    local kept = tonumber(redis.call('HGET', prefix .. 'kept', subject) or '0')
+    if kept >= tonumber(ARGV[10]) then return { 'limit_reached' } end
   end
 end
 
@@ -38,6 +43,8 @@ else
     owner = leased and owner or '',
     subject = subject,
   }
+  count_kept(prefix, old, -1)
+  count_kept(prefix, record, 1)
   if old and old.owner ~= '' then redis.call('SREM', prefix .. 'leases:' .. old.owner, key) end
   if leased then redis.call('SADD', prefix .. 'leases:' .. owner, key) end
   redis.call('ZREM', KEYS[4], key)

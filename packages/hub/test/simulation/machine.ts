@@ -1,0 +1,176 @@
+import { createLogger } from '@damon/runtime/logger'
+import type { Random } from '@damon/testkit/random'
+import { parseCapabilities } from '@damon/trust/capabilities'
+import { readToken } from '@damon/trust/token'
+import { Registry } from 'prom-client'
+import { Addresses } from '../../src/addresses.ts'
+import { App } from '../../src/app.ts'
+import type { Batch } from '../../src/bus.ts'
+import { joinCluster } from '../../src/bus-cluster.ts'
+import { EmbeddedHost } from '../../src/embedded/host.ts'
+import { openKept } from '../../src/embedded/kept.ts'
+import type { Identity } from '../../src/identity.ts'
+import { createListeners } from '../../src/listener.ts'
+import { createMetrics } from '../../src/metrics.ts'
+import { Proxies } from '../../src/proxies.ts'
+import type { StoreTimes } from '../../src/store.ts'
+import { Line } from './line.ts'
+
+const log = createLogger({ service: 'simulation', level: process.env.SIMULATION_LOG ?? 'silent' })
+const rights = parseCapabilities(['join:*', 'send:*', 'ask:*', 'get:*', 'put:thing/*'], 'bot/any')
+
+/** Everybody is who they say they are. */
+const identity = {
+  hello: async (token: string) => {
+    const { sub, jti } = readToken(token)
+    return { subject: sub, rights, expires: Number.MAX_SAFE_INTEGER, jti, rate: undefined, key: sub }
+  },
+} as unknown as Identity
+
+/** Each is a chance per event, or ms. */
+export interface Weather {
+  /** Most that a parcel takes from a client to a worker, ms. */
+  clientMs: number
+  /** From a worker to its primary. */
+  busMs: number
+  /** That a batch vanishes on its way to a worker, though its line lives. */
+  batchLoss: number
+}
+
+/** One worker of the simulated hub. */
+class Worker {
+  readonly #lines = new Set<Line>()
+  readonly #bus: Line
+  readonly #metrics = createMetrics(new Registry())
+  readonly #door
+  #app: App | undefined
+  #dead = false
+
+  constructor(options: { host: EmbeddedHost; times: StoreTimes; random: Random; weather: Weather; died: () => void }) {
+    const { host, random, weather } = options
+    this.#bus = new Line(() => random.next() * weather.busMs)
+    host.take(this.#bus.far)
+    const lost = (batch: Batch) => batch.kind === 'message' && random.next() < weather.batchLoss
+    this.#door = createListeners({
+      ...{ cert: '', key: '', frameBytes: 65_536, origins: [] },
+      proxies: new Proxies([]),
+      addresses: new Addresses({ perSecond: 1_000_000, burst: 1_000_000 }),
+      refused: () => undefined,
+      connect: (connection) => this.#app?.connect(connection),
+    }).plain
+    const die = () => {
+      this.kill()
+      options.died()
+    }
+    App.start({
+      open: (arrive, events) =>
+        joinCluster(this.#bus.near, (batch, stamp) => (lost(batch) ? undefined : arrive(batch, stamp)), events),
+      identity,
+      settings: { heartbeatMs: 2_000, frameBytes: 65_536, outboxBytes: 262_144, outboxFrames: 4_096 },
+      rates: new Map(),
+      bus: 'cluster',
+      log,
+      metrics: this.#metrics,
+      reachable: () => undefined,
+      fenced: die,
+    }).then(
+      (app) => {
+        this.#app = app
+      },
+      () => (this.#dead ? undefined : die()),
+    )
+  }
+
+  get serves(): boolean {
+    return this.#app !== undefined && !this.#dead
+  }
+
+  /** A line to this worker. */
+  accept(line: Line): void {
+    this.#lines.add(line)
+    line.far.on('close', () => this.#lines.delete(line))
+    this.#door.emit('connection', line.far)
+  }
+
+  get lines(): readonly Line[] {
+    return [...this.#lines]
+  }
+
+  /** It moves no more, and nobody is told. */
+  freeze(): void {
+    for (const line of [this.#bus, ...this.#lines]) line.hang()
+  }
+
+  thaw(): void {
+    for (const line of [this.#bus, ...this.#lines]) line.move()
+  }
+
+  /** As by SIGKILL: what it has not written is gone. */
+  kill(): void {
+    if (this.#dead) return
+    this.#dead = true
+    this.#bus.cut()
+    for (const line of this.#lines) line.cut()
+    void this.#app?.stop().catch(() => undefined)
+  }
+}
+
+/** A hub of several workers on one machine, with the real code of all of them. */
+export class Machine {
+  readonly #host: EmbeddedHost
+  readonly #random: Random
+  readonly #weather: Weather
+  readonly #times: StoreTimes
+  readonly #count: number
+  #workers: Worker[] = []
+
+  constructor(options: { workers: number; times: StoreTimes; random: Random; weather: Weather }) {
+    this.#times = options.times
+    this.#random = options.random
+    this.#weather = options.weather
+    this.#count = options.workers
+    this.#host = new EmbeddedHost({ kept: openKept(':memory:'), times: options.times, log })
+    for (let i = 0; i < options.workers; i++) this.#begin()
+  }
+
+  /** A line to any of its workers, as the shared port gives them out; none while none serves. */
+  dial(): Line | undefined {
+    const serving = this.#workers.filter((worker) => worker.serves)
+    if (serving.length === 0) return undefined
+    const line = new Line(() => this.#random.next() * this.#weather.clientMs)
+    this.#random.pick(serving).accept(line)
+    return line
+  }
+
+  get workers(): readonly Worker[] {
+    return this.#workers.filter((worker) => worker.serves)
+  }
+
+  /** Ends one as by SIGKILL; another one takes its place. */
+  kill(worker: Worker): void {
+    worker.kill()
+    this.#replace(worker)
+  }
+
+  close(): void {
+    for (const worker of this.#workers) worker.kill()
+    this.#host[Symbol.dispose]()
+  }
+
+  #replace(worker: Worker): void {
+    this.#workers = this.#workers.filter((one) => one !== worker)
+    setTimeout(() => this.#begin(), 300)
+  }
+
+  #begin(): void {
+    if (this.#workers.length >= this.#count) return
+    const worker: Worker = new Worker({
+      host: this.#host,
+      times: this.#times,
+      random: this.#random,
+      weather: this.#weather,
+      died: () => this.#replace(worker),
+    })
+    this.#workers.push(worker)
+  }
+}

@@ -1,0 +1,86 @@
+import { type Comparison, compare } from '@damon/testkit/comparison'
+import { Random } from '@damon/testkit/random'
+import { Crew, mintTokens } from './crew.ts'
+import { dialler } from './dialler.ts'
+import { Machine, type Weather } from './machine.ts'
+import { VirtualTime } from './virtual-time.ts'
+
+/** One run of the simulation. */
+export interface Scenario {
+  seed: number
+  workers: number
+  clients: number
+  groups: number
+  messages: number
+  weather: Weather
+  /** Faults per 100 messages, of each kind. */
+  faults: { cut: number; hang: number; kill: number; freeze: number }
+}
+
+/** What came of it. */
+export interface Outcome extends Comparison {
+  resumed: number
+  begun: number
+  /** Messages whose fate nobody learnt in time. */
+  open: number
+  /** Of requests and records. */
+  wrongs: string[]
+}
+
+export const usual: Omit<Scenario, 'seed'> = {
+  workers: 3,
+  clients: 8,
+  groups: 3,
+  messages: 400,
+  weather: { clientMs: 6, busMs: 3, batchLoss: 0 },
+  faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3 },
+}
+
+/** Runs it: the same seed does the same. */
+export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome> {
+  await mintTokens(scenario.clients)
+  const random = new Random(seed)
+  using time = new VirtualTime(() => random.next())
+  const times = { graceMs: 15_000, awayMs: 2_000, resumeMs: 60_000 }
+  const machine = new Machine({ ...scenario, times, random })
+  await time.pass(1_000)
+  const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })
+  crew.start(2)
+  await time.pass(2_000)
+  const { cut, hang, kill, freeze } = scenario.faults
+  for (let i = 0; i < scenario.messages; i++) {
+    crew.speak()
+    if (random.next() < 0.05) crew.ask()
+    if (random.next() < 0.02) void crew.roam()
+    await time.pass(random.next() < 0.6 ? 0 : random.next() * 30)
+    const worker = machine.workers.length > 0 ? random.pick(machine.workers) : undefined
+    const line = worker && worker.lines.length > 0 ? random.pick(worker.lines) : undefined
+    if (random.next() * 100 < cut) line?.cut()
+    if (random.next() * 100 < hang) {
+      line?.hang()
+      const ms = random.next() * 8_000
+      setTimeout(() => line?.move(), ms)
+    }
+    if (worker && random.next() * 100 < kill) machine.kill(worker)
+    if (worker && random.next() * 100 < freeze) {
+      worker.freeze()
+      setTimeout(() => worker.thaw(), random.next() * 3_000)
+    }
+  }
+  // Long enough for every line to be noticed dead, every session resumed and every send settled.
+  for (let waited = 0; waited < 90 && (crew.open > 0 || crew.questions.open > 0 || waited < 15); waited++)
+    await time.pass(1_000)
+  const open = crew.open
+  const found = compare(
+    crew.members.map(({ ledger }) => ledger),
+    crew.audience,
+  )
+  const sum = (of: 'resumed' | 'begun') => crew.members.reduce((total, member) => total + member[of], 0)
+  const outcome = { ...found, open, wrongs: crew.wrongs, resumed: sum('resumed'), begun: sum('begun') }
+  const closing = crew.close()
+  await time.pass(10_000)
+  await closing
+  machine.close()
+  await time.pass(5_000)
+  return outcome
+}

@@ -1,0 +1,166 @@
+import { type Ledger, ownInbox, type Received, type Sent, streamOf } from './ledger.ts'
+
+/** What the ledgers of all clients say together. Every string names stream, number and receiver. */
+export interface Comparison {
+  /** Sent, whatever became of them. */
+  messages: number
+  /** Of these, acknowledged. */
+  safe: number
+  /** Received, over all receivers. */
+  delivered: number
+  /** Acknowledged and not received, and the receiver was told so. */
+  toldLost: number
+  /** Not received although acknowledged, and nobody was told. */
+  unexplained: string[]
+  duplicates: string[]
+  disordered: string[]
+  /** Received although it never left, or was never sent. */
+  impossible: string[]
+}
+
+/** A word about a loss may come this much before or after the messages around it, ms: it has its own way. */
+const slackMs = 2_000
+
+/** Compares what was sent with what was received. `members` says who a destination is, by name. */
+export function compare(ledgers: readonly Ledger[], members: (destination: string) => readonly string[]): Comparison {
+  const found: Comparison = {
+    messages: 0,
+    safe: 0,
+    delivered: 0,
+    toldLost: 0,
+    unexplained: [],
+    duplicates: [],
+    disordered: [],
+    impossible: [],
+  }
+  const byName = new Map(ledgers.map((ledger) => [ledger.name, ledger]))
+  const accounts = new Map(ledgers.map((ledger) => [ledger.name, new Account(ledger)]))
+  const known = new Set<string>()
+  for (const sender of ledgers) {
+    for (const [destination, sent] of sender.sent) {
+      const stream = streamOf(sender.name, destination)
+      known.add(stream)
+      found.messages += sent.length
+      found.safe += sent.filter(({ outcome }) => outcome === 'safe').length
+      const receivers = members(destination).flatMap((name) => byName.get(name) ?? [])
+      const byNumber = new Map(sent.map((entry) => [entry.n, entry]))
+      for (const receiver of receivers) checkReceived(found, receiver, stream, byNumber)
+      if (destination.startsWith('any ')) checkAny(found, accounts, stream, sent, receivers)
+      else for (const receiver of receivers) checkComplete(found, accounts, stream, sent, receiver, destination)
+    }
+  }
+  for (const receiver of ledgers) {
+    for (const [stream, received] of receiver.received) {
+      found.delivered += received.length
+      if (known.has(stream)) continue
+      for (const { n } of received) found.impossible.push(`${stream} ${n} at ${receiver.name}: nobody sent it now`)
+    }
+  }
+  return found
+}
+
+/** Whether nothing was found that must not be. */
+export function isClean({ unexplained, duplicates, disordered, impossible }: Comparison): boolean {
+  return unexplained.length + duplicates.length + disordered.length + impossible.length === 0
+}
+
+/** Each message at most once, in the order in which it was sent, and only if it was. */
+function checkReceived(found: Comparison, receiver: Ledger, stream: string, sent: Map<number, Sent>): void {
+  const seen = new Set<number>()
+  let last = 0
+  for (const { n } of receiver.received.get(stream) ?? []) {
+    const what = `${stream} ${n} at ${receiver.name}`
+    const outcome = sent.get(n)?.outcome
+    if (seen.has(n)) found.duplicates.push(what)
+    else if (outcome === undefined) found.impossible.push(`${what}: not of this time`)
+    else if (outcome === 'never') found.impossible.push(`${what}: its sender was told that it did not leave`)
+    else if (n < last) found.disordered.push(`${what} came after ${last}`)
+    seen.add(n)
+    last = Math.max(last, n)
+  }
+}
+
+/** Whatever is safe was received, or its loss was told between the messages around it. */
+function checkComplete(
+  found: Comparison,
+  accounts: Map<string, Account>,
+  stream: string,
+  sent: readonly Sent[],
+  receiver: Ledger,
+  destination: string,
+): void {
+  const received = new Map((receiver.received.get(stream) ?? []).map((entry) => [entry.n, entry]))
+  const around = surroundings(sent, received)
+  for (const entry of sent) {
+    if (entry.outcome !== 'safe' || received.has(entry.n)) continue
+    const { after, before } = around(entry)
+    if (accounts.get(receiver.name)?.explains(destination, Math.max(after, entry.at), before)) found.toldLost++
+    else found.unexplained.push(`${stream} ${entry.n} at ${receiver.name}, sent at ${Math.round(entry.at)}`)
+  }
+}
+
+/** One of the members has each, never two. */
+function checkAny(
+  found: Comparison,
+  accounts: Map<string, Account>,
+  stream: string,
+  sent: readonly Sent[],
+  receivers: readonly Ledger[],
+): void {
+  const takers = new Map<number, number>()
+  for (const receiver of receivers)
+    for (const n of new Set((receiver.received.get(stream) ?? []).map((entry) => entry.n)))
+      takers.set(n, (takers.get(n) ?? 0) + 1)
+  for (const { n, at, outcome } of sent) {
+    const count = takers.get(n) ?? 0
+    if (count > 1) found.duplicates.push(`${stream} ${n} at ${count} members`)
+    if (count > 0 || outcome !== 'safe') continue
+    const told = receivers.some(({ name }) => accounts.get(name)?.explains(ownInbox, at, Number.POSITIVE_INFINITY))
+    if (told) found.toldLost++
+    else found.unexplained.push(`${stream} ${n} at no member, sent at ${Math.round(at)}`)
+  }
+}
+
+/** When the messages before and after one were received, where they were. `sent` is in order. */
+function surroundings(sent: readonly Sent[], received: Map<number, Received>) {
+  const first = sent[0]?.n ?? 1
+  const nextAt: number[] = new Array(sent.length)
+  let next = Number.POSITIVE_INFINITY
+  for (let i = sent.length - 1; i >= 0; i--) {
+    nextAt[i] = next
+    next = received.get(sent[i]!.n)?.at ?? next
+  }
+  let at = 0
+  let previous = Number.NEGATIVE_INFINITY
+  return ({ n }: Sent): { after: number; before: number } => {
+    for (; at < n - first; at++) previous = received.get(sent[at]!.n)?.at ?? previous
+    return { after: previous, before: nextAt[n - first] ?? Number.POSITIVE_INFINITY }
+  }
+}
+
+/** What one receiver was told to have lost; a gap of so many explains so many, and no more. */
+class Account {
+  readonly #ledger: Ledger
+  readonly #left: number[]
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger
+    this.#left = ledger.gaps.map(({ count }) => count)
+  }
+
+  /** Whether a word was told between these times that covers one more message to this destination. */
+  explains(destination: string, after: number, before: number): boolean {
+    const { gaps, resets } = this.#ledger
+    if (resets.some(({ from, until }) => until >= after - slackMs && from <= before + slackMs)) return true
+    const index = gaps.findIndex(
+      (gap, i) =>
+        gap.destination === destination &&
+        (this.#left[i] ?? 0) > 0 &&
+        gap.at >= after - slackMs &&
+        gap.at <= before + slackMs,
+    )
+    if (index < 0) return false
+    this.#left[index] = (this.#left[index] ?? 0) - 1
+    return true
+  }
+}
