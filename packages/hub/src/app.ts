@@ -22,6 +22,7 @@ import { Replica } from './replica.ts'
 import { Requests } from './requests.ts'
 import { rescue } from './rescue.ts'
 import { Restraint } from './restraint.ts'
+import { Roster } from './roster.ts'
 import { Session } from './session.ts'
 import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
@@ -62,7 +63,6 @@ export interface AppOptions {
 export class App {
   readonly context: Context
   readonly #sessions = new Set<Session>()
-  readonly #departures: Departures
   readonly #lease: Lease
   readonly #backbone: Backbone
   readonly #timers: NodeJS.Timeout[]
@@ -93,14 +93,14 @@ export class App {
       else options.fenced()
     }
     // What the store tells before everything is built concerns nobody.
-    let built: { delivery: Delivery; publisher: Publisher; requests: Requests; store: Store } | undefined
+    let built: Pick<Context, 'delivery' | 'publisher' | 'requests' | 'roster' | 'store'> | undefined
     const backbone = await options.open((batch, stamp) => built?.delivery.arrive(batch, stamp), {
       change: (change) => replica.take(change),
       gone: (sessions) => built?.requests.gone(sessions),
       over: (sessions) => {
         for (const session of sessions) built?.publisher.forget(`session/${session}`)
       },
-      release: () => undefined,
+      release: (session) => built?.roster.release(session),
       ended: (origin) => void built?.delivery.ended(origin),
       tails: (tails) => built?.delivery.behind(tails),
       connected: (ok) => {
@@ -123,19 +123,24 @@ export class App {
     const tick = new Tick()
     const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced })
     const requests = new Requests({ publisher, settlements: new Settlements(store), metrics })
-    built = { delivery, publisher, requests, store }
+    const departures = new Departures({ store, publisher, log })
+    const roster = new Roster(departures, store)
+    built = { delivery, publisher, requests, roster, store }
     await lease.start(store)
     await replica.start(store)
     const context: Context = {
       log,
       metrics,
       identity: options.identity,
+      bus,
       store,
       publisher,
       delivery,
       replica,
       watches: new Watches(replica),
       requests,
+      roster,
+      departures,
       flusher: new Flusher(tick),
       acks: new Acks(),
       turns: new Turns(tick),
@@ -152,7 +157,6 @@ export class App {
     this.context = context
     this.#backbone = backbone
     this.#lease = lease
-    this.#departures = new Departures(context.store, context.log)
     const { heartbeatMs } = context.settings
     const tickMs = heartbeatMs / checksPerHeartbeat
     const check = () => {
@@ -223,15 +227,17 @@ export class App {
 
   /** Reads no more, waits until what was accepted is in the log and acknowledged, and hangs up. */
   async stop(): Promise<void> {
-    const { publisher, replica, delivery } = this.context
+    const { publisher, replica, delivery, departures } = this.context
     for (const session of this.#sessions) session.quiet()
     const deadline = performance.now() + lastAppendMs
     while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
     for (const session of [...this.#sessions]) session.close('restarting')
+    // Their clients are on their way to another worker.
+    await Promise.race([departures.allSettled(), delay(lastAppendMs)])
     for (const timer of this.#timers) clearInterval(timer)
     this.#lease.stop()
     replica.stop()
-    this.#departures.stop()
+    departures.stop()
     delivery.stop()
     await this.#backbone[Symbol.asyncDispose]()
   }
@@ -258,12 +264,12 @@ export class App {
   }
 
   #ended(session: Session): void {
-    const { metrics, log } = this.context
+    const { metrics, log, roster } = this.context
     this.#sessions.delete(session)
     metrics.sessions.set(this.#sessions.size)
     if (!session.registered) return
     log.info({ session: session.id, sub: session.subject, how: session.departure }, 'disconnected')
-    this.#departures.add(session.id, session.departure)
+    roster.end(session)
   }
 
   #compareRecords(): void {

@@ -129,6 +129,10 @@ export class Delivery implements LocalMembers {
     return !channel?.expected && !channel?.held
   }
 
+  has(name: string): boolean {
+    return this.#channels.has(name)
+  }
+
   /** What this worker dispatched, to its own members: the short way, or the only one left. */
   local(batch: Batch): void {
     const channel = this.#channels.get(batch.channel)

@@ -1,4 +1,4 @@
-import { type ClientFrame, frameNumbers, type HubFrame } from '@damon/protocol/frames'
+import { type ClientFrame, frameNumbers, type HubFrame, type Verdict, verdicts } from '@damon/protocol/frames'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 /** What a worker counts. Label values come from closed tables, never from clients. */
@@ -23,12 +23,16 @@ export interface Metrics {
   slowSessions: Gauge
   slowTotal: Counter
   openRequests: Gauge
-  verdicts: Counter<'verdict'>
+  /** Counts a verdict that counts. */
+  verdict(verdict: Verdict): void
   lateReplies: Counter
   records: Gauge
   resyncs: Counter
   watches: Counter<'how'>
   storeReachable: Gauge
+  resumes: Counter<'result'>
+  resumeSeconds: Histogram
+  replayed: Counter
 }
 
 /** Registers a worker's metrics. */
@@ -46,6 +50,17 @@ export function createMetrics(registry: Registry): Metrics {
       this.reset()
       for (const [type, count] of Object.entries(received)) this.inc({ direction: 'in', type }, count)
       for (const [type, count] of Object.entries(sent)) this.inc({ direction: 'out', type }, count)
+    },
+  })
+  const given = Object.fromEntries(verdicts.map((verdict) => [verdict, 0])) as Record<Verdict, number>
+  new Counter({
+    name: 'damon_hub_verdicts_total',
+    help: 'Verdicts on receivers of requests',
+    labelNames: ['verdict'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [verdict, count] of Object.entries(given)) this.inc({ verdict }, count)
     },
   })
   return {
@@ -125,12 +140,9 @@ export function createMetrics(registry: Registry): Metrics {
       registers,
     }),
     openRequests: new Gauge({ name: 'damon_hub_open_requests', help: 'Requests that are not settled', registers }),
-    verdicts: new Counter({
-      name: 'damon_hub_verdicts_total',
-      help: 'Verdicts on receivers of requests',
-      labelNames: ['verdict'],
-      registers,
-    }),
+    verdict: (verdict) => {
+      given[verdict]++
+    },
     lateReplies: new Counter({
       name: 'damon_hub_late_replies_total',
       help: 'Replies that no open request waited for',
@@ -146,6 +158,23 @@ export function createMetrics(registry: Registry): Metrics {
       name: 'damon_hub_watches_total',
       help: 'Watches that began: new, continued, reset because too much had changed, or resync because the watcher had something else',
       labelNames: ['how'],
+      registers,
+    }),
+    resumes: new Counter({
+      name: 'damon_hub_resumes_total',
+      help: 'Sessions that wanted to go on, by what became of it: resumed, or why not',
+      labelNames: ['result'],
+      registers,
+    }),
+    resumeSeconds: new Histogram({
+      name: 'damon_hub_resume_seconds',
+      help: 'Time from the wish to go on until the session was given what it had missed',
+      buckets: [0.005, 0.02, 0.1, 0.5, 1, 2, 5],
+      registers,
+    }),
+    replayed: new Counter({
+      name: 'damon_hub_replayed_total',
+      help: 'Frames given to sessions from the logs',
       registers,
     }),
     storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),

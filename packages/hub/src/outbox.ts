@@ -27,6 +27,8 @@ export class Flusher {
   }
 }
 
+const nothing = Buffer.alloc(0)
+
 /** What an outbox holds at most. */
 export interface OutboxLimit {
   bytes: number
@@ -53,6 +55,8 @@ export class Outbox {
   #bytes = 0
   #frames = 0
   #level: Level = 'low'
+  /** Whether the kernel did not take the latest write at once. */
+  #lags = true
   readonly #drain = () => {
     this.#unsent.left(this.#socket.writableLength)
     if (this.#level !== 'low') this.#fall()
@@ -117,11 +121,21 @@ export class Outbox {
     this.#bytes = 0
     this.#frames = 0
     if (!this.#socket.writable) return
-    // Not the event 'drain': a write that fits the socket's own buffer is followed by none.
-    this.#socket.write(all, this.#drain)
-    if (this.#socket.writableLength === 0) return
+    if (this.#write(all)) return
     this.#unsent.add(all.length, frames)
     if (this.#level === 'low' && this.#isBeyond(highWater)) this.#rise('slow')
+  }
+
+  /** True: the kernel has taken it, and all before it. */
+  #write(bytes: Buffer): boolean {
+    const socket = this.#socket
+    // What is to be told costs a turn of its own. Not the event 'drain': a write that fits the socket's own buffer is followed by none.
+    const told = this.#lags
+    if (told) socket.write(bytes, this.#drain)
+    else socket.write(bytes)
+    this.#lags = socket.writableLength > 0
+    if (this.#lags && !told) socket.write(nothing, this.#drain)
+    return !this.#lags
   }
 
   #queue(run: Buffer, frames: number): void {

@@ -11,6 +11,9 @@ const appendBounds = { batches: 1_000, bytes: 1024 * 1024 }
 /** So much may wait for the bus before those who bring more are no longer read; until half of it is gone, bytes. */
 const brakeBytes = 2 * 1024 * 1024
 
+/** How long an append waits that only the log waits for, ms. */
+const unhurriedMs = 2
+
 /** Channels whose last number is remembered; one that was long unused is forgotten for another. */
 const rememberedLanes = 65_536
 
@@ -54,6 +57,8 @@ export class SendOrder implements Place {
 export interface LocalMembers {
   /** Whether a frame may be given to the members now: not while an earlier one for them is on its way by the bus. */
   isClear(channel: string): boolean
+  /** Whether there are any. */
+  has(channel: string): boolean
   local(batch: Batch): void
   /** A frame goes to them by the bus. */
   expect(channel: string, seq: number): void
@@ -83,6 +88,10 @@ class Append {
   readonly frames: Grouping
   readonly #receipts: Receipt[] = []
   readonly freezes: Freeze[] = []
+  /** Somebody waits for something in it. */
+  urgent = false
+  /** Who wants to know that it is over. */
+  readonly over = Promise.withResolvers<void>()
 
   constructor(ranks: Ranks) {
     this.frames = new Grouping(ranks)
@@ -133,7 +142,8 @@ export class Publisher {
   #floor = 0
   readonly #forgotten: string[] = []
   readonly #braked = new Set<Sender>()
-  #underWay = false
+  #unhurried: Append | undefined
+  #underWay: Append | undefined
   #seq = 0
   #waiting = 0
 
@@ -169,6 +179,8 @@ export class Publisher {
     frame.place(this.origin, seq)
     const append = this.#next()
     append.frames.add(this.#laneOf(channel), kind, fast, order, frame, seq)
+    // A session is in one place: who has its answer already is the only one to have it.
+    if (!(fast && kind === 'answer' && this.#members.has(channel))) append.urgent = true
     if (sender) append.expect(publication, sender, seq)
     this.#waiting += frame.length
     this.#tick.want()
@@ -187,7 +199,23 @@ export class Publisher {
     const { promise, resolve, reject } = Promise.withResolvers<Member[]>()
     const append = this.#appends.at(-1) ?? this.#next()
     append.freezes.push({ asked, resolve, reject })
+    append.urgent = true
     return promise
+  }
+
+  /** The latest number that was given. */
+  get seq(): number {
+    return this.#seq
+  }
+
+  /** Resolves when what was published so far is in the log, or was refused. */
+  async confirmed(): Promise<void> {
+    const latest = this.#appends.at(-1)
+    if (latest) {
+      latest.urgent = true
+      this.#tick.want()
+    }
+    await (latest ?? this.#underWay)?.over.promise
   }
 
   /** Nobody will be sent to on this channel again. */
@@ -234,8 +262,23 @@ export class Publisher {
   #endTick(): void {
     for (const batch of this.#ranks.takeFresh(this.origin)) this.#members.local(batch)
     if (this.#underWay) return
-    const append = this.#appends.shift()
-    if (append && !append.isEmpty) this.#send(append)
+    const [append] = this.#appends
+    if (!append) return
+    if (append.isEmpty || append.urgent || append.isFull) {
+      this.#appends.shift()
+      if (append.isEmpty) append.over.resolve()
+      else this.#send(append)
+    } else this.#hurryLater(append)
+  }
+
+  #hurryLater(append: Append): void {
+    if (this.#unhurried) return
+    this.#unhurried = append
+    setTimeout(() => {
+      this.#unhurried = undefined
+      append.urgent = true
+      this.#tick.want()
+    }, unhurriedMs)
   }
 
   #send(append: Append): void {
@@ -244,10 +287,10 @@ export class Publisher {
     const asked = append.freezes.map(({ asked }) => asked)
     const channels = [...new Set(asked.flatMap(({ channel, member }) => (member ? [] : [channel])))]
     const began = performance.now()
-    this.#underWay = true
+    this.#underWay = append
     this.#bus.append(batches, channels, asked).then(
       (frozen) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         if (this.#appends.length > 0) this.#tick.want()
         this.#metrics.appends.inc({ result: 'confirmed' })
@@ -256,10 +299,11 @@ export class Publisher {
           sender.acknowledge(numbers.at(-1) ?? 0, this.origin, seq, patient)
         for (const { asked, resolve } of append.freezes)
           resolve(asked.member ? [asked.member] : (frozen[channels.indexOf(asked.channel)] ?? []))
+        append.over.resolve()
         this.#releaseBraked()
       },
       (cause) => {
-        this.#underWay = false
+        this.#underWay = undefined
         this.#waiting -= bytes
         const error = cause instanceof BusError ? cause : new BusError('unavailable', cause)
         this.#metrics.appends.inc({ result: error.code })
@@ -291,5 +335,6 @@ export class Publisher {
     const error = damonError('unavailable', undefined, { cause })
     for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)
     for (const { reject } of append.freezes) reject(error)
+    append.over.resolve()
   }
 }

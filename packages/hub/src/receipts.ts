@@ -48,6 +48,16 @@ export class Receipts {
     return this.#numbers.last + 1
   }
 
+  /** Up to which number all are settled. */
+  get settled(): number {
+    return this.#numbers.settled
+  }
+
+  /** Everything up to this number was settled elsewhere. */
+  goOn(done: number): void {
+    this.#numbers.goOn(done)
+  }
+
   /** Takes the next number; false: it does not follow the one before. */
   begin(number: number): boolean {
     return this.#numbers.begin(number)

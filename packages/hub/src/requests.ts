@@ -213,7 +213,7 @@ export class Requests {
     request.requester.counts(encoded)
     if (encoded.frame.type === 'part') return
     this.#account(request, frame)
-    this.#metrics.verdicts.inc({ verdict: frame.verdict })
+    this.#metrics.verdict(frame.verdict)
     if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
   }

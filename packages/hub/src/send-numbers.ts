@@ -10,6 +10,17 @@ export class SendNumbers {
     return this.#last
   }
 
+  /** Up to which number all are settled. */
+  get settled(): number {
+    return this.#settled
+  }
+
+  /** Everything up to this number was settled elsewhere. */
+  goOn(done: number): void {
+    this.#last = done
+    this.#settled = done
+  }
+
   /** Takes the next number; false: it does not follow the one before. */
   begin(number: number): boolean {
     if (number !== this.#last + 1) return false

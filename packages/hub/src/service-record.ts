@@ -10,14 +10,8 @@ const againMs = 1_000
  * store is away it is tried again.
  */
 export async function recordService(session: Session, context: Context): Promise<void> {
-  const { subject, version, since, address } = session
-  const record: ServiceRecord = {
-    version,
-    groups: [...session.groups],
-    since,
-    worker: context.publisher.origin,
-    address,
-  }
+  const { subject } = session
+  const record = recordOf(session, context)
   try {
     await context.store.put({
       owner: session.id,
@@ -29,4 +23,22 @@ export async function recordService(session: Session, context: Context): Promise
   } catch {
     setTimeout(() => session.isClosed || recordService(session, context), againMs).unref()
   }
+}
+
+/** The session goes on, perhaps here for the first time: its record is written anew only where it says something else now. */
+export async function recordResumed(session: Session, context: Context): Promise<void> {
+  const before = context.replica.get(`service/${session.subject}/${session.id}`)
+  const since = before && sinceOf(before.value)
+  if (since !== undefined) session.since = since
+  const same = before?.value.equals(Buffer.from(JSON.stringify(recordOf(session, context))))
+  if (!same || before?.state === 'suspect') await recordService(session, context)
+}
+
+function recordOf({ version, since, address, groups }: Session, context: Context): ServiceRecord {
+  return { version, groups: [...groups], since, worker: context.publisher.origin, address }
+}
+
+function sinceOf(value: Buffer): number | undefined {
+  const { since } = JSON.parse(value.toString()) as Partial<ServiceRecord>
+  return since
 }

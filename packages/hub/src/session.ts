@@ -5,6 +5,7 @@ import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientFrame, Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
+import { Aside } from './aside.ts'
 import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { Receiver } from './delivery.ts'
@@ -22,10 +23,13 @@ import { Receipts } from './receipts.ts'
 import type { Requester } from './requests.ts'
 import type { SlowReceiver } from './restraint.ts'
 import { Routes } from './routes.ts'
+import { newTicket, ticketDigest } from './ticket.ts'
 import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
 import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
 import { frameInPlace, headroom } from './ws-frame.ts'
+
+type Welcome = Extract<HubControlFrame, { type: 'welcome' }>
 
 /** How long a peer may take to answer our close frame, ms. */
 const closeMs = 2_000
@@ -36,6 +40,9 @@ const warnEveryMs = 60_000
 /** How much longer a frame may be in JSON, where a byte may take six characters. */
 const growth = { binary: 1, json: 6 }
 
+/** What a gap that is kept for later takes, bytes. */
+const gapBytes = 128
+
 /** Brings a frame to its handler; a promise means that the session's next frame has to wait for it. It throws what it refuses. */
 export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> | undefined
 
@@ -43,10 +50,11 @@ export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> |
 export class Session
   implements Receiver, Sender, Requester, Watcher, InboxOwner, IntakeOwner, OutboxOwner, SlowReceiver, SocketOwner
 {
-  readonly id = randomBytes(8).toString('hex')
-  readonly ticket = randomBytes(16).toString('base64url')
+  /** Its own, or that of the earlier session with which it goes on. */
+  id = newId()
+  ticket = newTicket()
   /** Unix ms. */
-  readonly since = Date.now()
+  since = Date.now()
   readonly codec: Codec
   readonly address: string
   readonly unanswered = new Unanswered()
@@ -66,8 +74,8 @@ export class Session
   readonly #receipts: Receipts
   readonly #liveness = new Liveness()
   readonly #missed = new Missed()
-  /** Frames that came before the welcome; undefined after it. */
-  #early: (() => void)[] | undefined = []
+  /** What came before it may be given; undefined from then on. */
+  #aside: Aside | undefined
   #groups: Set<string> | undefined
   #leases: Set<string> | undefined
   #order: SendOrder | undefined
@@ -99,6 +107,7 @@ export class Session
     this.intake = new Intake(ws, { owner: this, turns: context.turns })
     this.#inbox = new Inbox(this.intake, this)
     this.#receipts = new Receipts(context.acks, this)
+    this.#aside = new Aside(context.settings.outboxBytes)
     this.#outbox = new Outbox({
       socket,
       flusher: context.flusher,
@@ -172,13 +181,76 @@ export class Session
     this.#routes = undefined
   }
 
-  /** Everything is in place: from now on it is sent what it is in for, beginning with what came meanwhile. */
-  welcome(frame: Extract<HubControlFrame, { type: 'welcome' }>): void {
-    this.send(frame)
-    const early = this.#early ?? []
-    this.#early = undefined
-    for (const deliver of early) deliver()
+  /** What the store knows of its ticket. */
+  get digest(): string {
+    return ticketDigest(this.ticket, this.identified)
+  }
+
+  /** It shall go on with an earlier session. */
+  adopt(id: string, ticket: string): void {
+    this.id = id
+    this.ticket = ticket
+  }
+
+  /** It cannot, and is a new one: what came for that earlier session is not for its eyes. */
+  renounce(): void {
+    this.#context.delivery.remove(`session/${this.id}`, this)
+    this.#aside = new Aside(this.#context.settings.outboxBytes)
+    this.adopt(newId(), newTicket())
+  }
+
+  /** Says what a hello is answered with. */
+  welcome(how: Pick<Welcome, 'resumed' | 'reason' | 'lapsed' | 'done' | 'refused' | 'positions'>): void {
+    const { publisher, settings, store } = this.#context
+    const { id: session, ticket, subject } = this
+    const { heartbeatMs, frameBytes } = settings
+    const ack = { origin: publisher.origin, seq: publisher.seq }
+    this.send({ type: 'welcome', session, ticket, epoch: store.epoch, subject, heartbeatMs, frameBytes, ack, ...how })
+  }
+
+  /** It has gone on: all its own frames up to this number are settled, and it may answer what its client was given before. */
+  goOn(done: number): void {
+    this.#receipts.goOn(done)
+    this.unanswered.trust(performance.now())
+  }
+
+  /** Up to which number its own frames are settled. */
+  get settledNumber(): number {
+    return this.#receipts.settled
+  }
+
+  /** Gives it what came meanwhile, but for what it has already; from then on it is given what comes, as it comes. */
+  async begin(missed: (dropped: Range[]) => Promise<void> | void, isNew: (range: Range) => boolean): Promise<void> {
+    for (const aside = this.#aside; aside && !this.#closed; ) {
+      const dropped = aside.takeDropped()
+      if (dropped.length > 0) await missed(dropped)
+      else {
+        const kept = aside.shift()
+        if (!kept) break
+        if (isNew(kept.range)) await kept.give()
+      }
+    }
+    this.#aside = undefined
+  }
+
+  /** So much came meanwhile that it cannot be given. */
+  tellDropped(ranges: Range[]): void {
+    for (const range of ranges) this.#dropped(range)
     if (!this.#outbox.full) this.#tellMissed()
+  }
+
+  /** Gives it frames as soon as it takes them; resolves then, or when it has ended. */
+  async replay(run: WireRun): Promise<void> {
+    while (!this.#closed && !this.#outbox.offer(run.wire(this.codec), run.frames)) {
+      this.#liveness.slow()
+      await this.#hasRoom()
+    }
+  }
+
+  /** The same for a request. */
+  replayRequest(frame: WireFrame): Promise<void> {
+    this.unanswered.add(frame.frame as MessageFrame, performance.now())
+    return this.replay(frame)
   }
 
   /** The number of a numbered frame, which MUST follow the one before. @throws DamonError `bad_field` */
@@ -206,15 +278,17 @@ export class Session
 
   /** Sends a frame as soon as the session takes it; resolves then, or when it has ended. */
   async sendPatiently(frame: HubFrame): Promise<void> {
-    while (!this.offer(frame)) {
-      this.#room ??= Promise.withResolvers()
-      await this.#room.promise
-    }
+    while (!this.offer(frame)) await this.#hasRoom()
+  }
+
+  #hasRoom(): Promise<void> {
+    this.#room ??= Promise.withResolvers()
+    return this.#room.promise
   }
 
   deliver(run: WireRun, range: Range): void {
     if (this.#closed) return
-    if (this.#early) this.#keep(() => this.deliver(run, range), range)
+    if (this.#aside) this.#keep(range, run, () => this.replay(run))
     else if (!this.#outbox.offer(run.wire(this.codec), run.frames)) {
       this.#liveness.slow()
       this.#dropped(range)
@@ -223,8 +297,8 @@ export class Session
 
   ask(frame: WireFrame, range: Range): void {
     if (this.#closed) return
-    if (this.#early) {
-      this.#keep(() => this.ask(frame, range), range)
+    if (this.#aside) {
+      this.#keep(range, frame, () => this.replayRequest(frame))
       return
     }
     this.unanswered.add(frame.frame as MessageFrame, performance.now())
@@ -233,7 +307,12 @@ export class Session
 
   /** Which of the answers count is for the collection to say. */
   answer(frame: WireFrame): void {
-    if (!this.#closed) this.#context.requests.arrive(this.id, frame)
+    if (this.#closed) return
+    const { origin, seq } = frame.frame
+    // Of the requests that it made before it came here, nobody here knows.
+    if (this.#aside)
+      this.#keep({ origin, to: `session/${this.id}`, from: seq, until: seq }, frame, () => this.replay(frame))
+    else this.#context.requests.arrive(this.id, frame)
   }
 
   counts(frame: WireFrame): void {
@@ -242,7 +321,8 @@ export class Session
   }
 
   gap(range: Range): void {
-    if (!this.#early) this.send({ type: 'gap', ...range })
+    if (!this.#aside) this.send({ type: 'gap', ...range })
+    else this.#aside.keep({ range, bytes: gapBytes, give: () => void this.send({ type: 'gap', ...range }) })
   }
 
   settled(request: number, tally: Record<string, number>): void {
@@ -451,9 +531,8 @@ export class Session
     }
   }
 
-  #keep(deliver: () => void, range: Range): void {
-    if (this.#early && this.#early.length < limits.pendingFrames) this.#early.push(deliver)
-    else this.#dropped(range)
+  #keep(range: Range, { binary }: WireRun, give: () => Promise<void>): void {
+    this.#aside?.keep({ range, bytes: binary.length, give })
   }
 
   #dropped(range: Range): void {
@@ -490,7 +569,8 @@ export class Session
     if (name === 'lost') this.#context.metrics.closed.inc({ reason: 'lost' })
     const context = this.#context
     context.watches.removeAll(this)
-    context.requests.endSession(this.id)
+    // What it wanted to be, it may not be.
+    if (this.registered) context.requests.endSession(this.id)
     if (this.#identified) {
       for (const channel of ['all', `client/${this.subject}`, `session/${this.id}`])
         context.delivery.remove(channel, this)
@@ -498,6 +578,10 @@ export class Session
     }
     this.#ended(this)
   }
+}
+
+function newId(): string {
+  return randomBytes(8).toString('hex')
 }
 
 /** The close code for an error of the hello. */

@@ -9,6 +9,9 @@ export class Unanswered {
   /** Until when, monotonic ms, oldest first. */
   #until: Map<string, number> | undefined
 
+  /** Until when it may answer what is not known here, monotonic ms. */
+  #trusted = Number.NEGATIVE_INFINITY
+
   get size(): number {
     return this.#until?.size ?? 0
   }
@@ -22,14 +25,26 @@ export class Unanswered {
     if (oldest !== undefined) this.#until.delete(oldest)
   }
 
+  /**
+   * It was given requests elsewhere, of which nothing is known here: until the last of them is past its time, whoever
+   * collects the answers says alone which of them count.
+   */
+  trust(now: number): void {
+    this.#trusted = now + limits.deadlineMs + graceMs
+  }
+
   /** Whether the request of that session waits for it. */
   has(session: string, request: number): boolean {
-    return this.#until?.has(name(session, request)) ?? false
+    return this.#isTrusted || (this.#until?.has(name(session, request)) ?? false)
   }
 
   /** It gives its final word; false: nothing waits for that. */
   settle(session: string, request: number): boolean {
-    return this.#until?.delete(name(session, request)) ?? false
+    return (this.#until?.delete(name(session, request)) ?? false) || this.#isTrusted
+  }
+
+  get #isTrusted(): boolean {
+    return performance.now() < this.#trusted
   }
 
   /** Forgets what is past its time. */

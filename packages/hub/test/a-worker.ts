@@ -6,6 +6,7 @@ import { parseCapabilities } from '@damon/trust/capabilities'
 import { Registry } from 'prom-client'
 import type { Context } from '../src/context.ts'
 import { Delivery } from '../src/delivery.ts'
+import { Departures } from '../src/departures.ts'
 import { dispatch } from '../src/dispatch.ts'
 import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
@@ -18,6 +19,7 @@ import { Acks } from '../src/receipts.ts'
 import { Replica } from '../src/replica.ts'
 import { Requests } from '../src/requests.ts'
 import { Restraint } from '../src/restraint.ts'
+import { Roster } from '../src/roster.ts'
 import { Session } from '../src/session.ts'
 import { Settlements } from '../src/settlements.ts'
 import type { Store } from '../src/store.ts'
@@ -110,16 +112,21 @@ export function aWorker(): AWorker {
   const identity = {
     hello: async () => ({ subject: `bot/c${++count}`, rights, expires: Date.now() + 3_600_000, jti: 't', key: 'k' }),
   } as unknown as Identity
+  const departures = new Departures({ store, publisher, log })
+  const roster = new Roster(departures, store)
   const context: Context = {
     log,
     metrics,
     identity,
+    bus,
     store,
     publisher,
     delivery,
     replica,
     watches: new Watches(replica),
     requests: new Requests({ publisher, settlements: new Settlements(store), metrics }),
+    roster,
+    departures,
     flusher: new Flusher(tick),
     acks: new Acks(),
     turns: new Turns(tick),
@@ -189,7 +196,10 @@ function connect(context: Context, ended: Session[]): AConnection {
     codec: 'binary',
     address: '127.0.0.1',
     dispatch: (session, frame) => dispatch(session, frame, context),
-    ended: (session) => ended.push(session),
+    ended: (session) => {
+      ended.push(session)
+      if (session.registered) context.roster.end(session)
+    },
   })
   return connection
 }

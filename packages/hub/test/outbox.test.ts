@@ -7,11 +7,14 @@ import { turn } from './manual-bus.ts'
 /** A socket that takes a write only when the test says so. */
 class SlowSocket extends Duplex {
   readonly writes: Buffer[] = []
+  /** It takes at once. */
+  quick = false
   #taken: (() => void) | undefined
 
   override _write(chunk: Buffer, _: string, taken: () => void): void {
-    this.writes.push(chunk)
+    if (chunk.length > 0) this.writes.push(chunk)
     this.#taken = taken
+    if (this.quick) taken()
   }
   override _read(): void {}
   /** The kernel takes what was written last. */
@@ -91,6 +94,28 @@ it('says so too when the socket never asked to wait', async () => {
   await turn()
   expect(told).toEqual(['slow', 'drained', 'caught up'])
 })
+
+it.each([0, 1, 2])(
+  'says so too when the kernel has always taken all until now, with writes behind that: %s',
+  async (behind) => {
+    socket.quick = true
+    for (let i = 0; i < 3; i++) {
+      outbox.offer(bytes(10), 1)
+      await turn()
+    }
+    socket.quick = false
+    for (let i = 0; i <= behind; i++) {
+      outbox.offer(bytes(30), 1)
+      await turn()
+    }
+    expect(outbox.offer(bytes(100), 1)).toBe(false)
+    socket.quick = true
+    socket.accept()
+    await turn()
+    expect([told, outbox.pending, outbox.pendingFrames]).toEqual([['slow', 'drained', 'caught up'], 0, 0])
+    expect(socket.writes).toHaveLength(4 + behind)
+  },
+)
 
 it('takes one frame however large it is', async () => {
   expect(outbox.offer(bytes(500), 1)).toBe(true)

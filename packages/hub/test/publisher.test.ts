@@ -1,6 +1,6 @@
 import { limits } from '@damon/protocol/limits'
 import { Registry } from 'prom-client'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { BatchKind } from '../src/bus.ts'
 import { EncodedFrame } from '../src/message.ts'
 import { createMetrics } from '../src/metrics.ts'
@@ -42,6 +42,7 @@ beforeEach(() => {
     bus,
     members: {
       isClear: () => clear,
+      has: (channel) => channel !== 'session/elsewhere',
       local: ({ channel, kind, bytes }) => void local.push([channel, kind, ...unwire(bytes).map(position)].join(' ')),
       expect: (channel, seq) => void local.push(`${channel} expects ${seq}`),
       unconfirmed: (channel, seq) => void local.push(`${channel} lost ${seq}`),
@@ -186,6 +187,44 @@ describe('an append', () => {
     expect(bus.appends.map(({ batches }) => batches.length)).toEqual([1_000, 1_000, 500])
   })
 
+  it('waits a moment when only the log waits for it', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      publish('session/here', { kind: 'answer' })
+      publish('session/here', { kind: 'answer' })
+      await turn()
+      expect([local, bus.appends.length]).toEqual([['session/here answer 7/1 7/2'], 0])
+      vi.advanceTimersByTime(2)
+      await turn()
+      expect(appended(0)).toEqual([['session/here', 0, '7/1', '7/2']])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it.each<[string, () => void]>([
+    ['an answer that is for another worker', () => publish('session/elsewhere', { kind: 'answer' })],
+    ['a message', () => publish('group/a', { sender: 'b' })],
+    ['somebody who waits for all so far', () => void publisher.confirmed()],
+    ['a freeze', () => void publisher.freeze(asked('group/a'))],
+  ])('does not wait with %s in it', async (_, more) => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      publish('session/here', { kind: 'answer' })
+      await turn()
+      expect(bus.appends).toHaveLength(0)
+      more()
+      await turn()
+      expect(bus.appends).toHaveLength(1)
+      bus.appends[0]?.confirm()
+      vi.advanceTimersByTime(2)
+      await turn()
+      expect(bus.appends).toHaveLength(1)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('freezes the members of a channel together with the frame before', async () => {
     for (let i = 0; i < 1_000; i++) publish(`group/g${i}`)
     publish('group/asked', { kind: 'request' })
@@ -246,7 +285,7 @@ describe('a receipt', () => {
     for (let number = 1; publisher.waiting <= limits.appendBytes; number++) send(number)
     expect(() => send(99)).toThrowError(expect.objectContaining({ code: 'unavailable' }))
     // The hub's own words have nobody to be refused to.
-    expect(() => publish('all', { kind: 'answer' })).not.toThrow()
+    expect(() => publish('session/elsewhere', { kind: 'answer' })).not.toThrow()
     await turn()
     await confirmAll()
     expect(publisher.waiting).toBe(0)

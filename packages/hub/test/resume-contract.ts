@@ -139,17 +139,18 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
     it('says what was trimmed, and where it begins', async () => {
       const text = 'x'.repeat(mebibyte)
       const count = 80
-      for (let seq = 1; seq <= count; seq++)
+      for (let seq = 1; seq <= count; seq++) {
         await one.bus.append([batch(one, 'group/a', seq - 1, [seq, seq === count ? 'last' : text])], [])
+        // As a worker does; this much may take longer than a lease.
+        await Promise.all([one.store.renew(), two.store.renew()])
+      }
       await one.bus.append([batch(one, 'group/b', 0, [count + 1, 'b'])], [])
       const { batches, missing } = await two.bus.read([range(one, 'group/a', 1, count)], 256 * mebibyte)
       const first = batches[0]?.batch.first ?? 0
       expect(first).toBeGreaterThan(1)
       expect(missing).toEqual([range(one, 'group/a', 1, first - 1)])
-      const all = [range(one, everyChannel, first - 1, count), range(one, everyChannel, first, count)]
-      expect((await two.bus.read(all, 256 * mebibyte)).missing).toEqual([
-        range(one, everyChannel, first - 1, first - 1),
-      ])
+      const trimmed = range(one, everyChannel, first - 1, first - 1)
+      expect((await two.bus.read([trimmed], mebibyte)).missing).toEqual([trimmed])
       expect(numbers(batches)).toEqual(Array.from({ length: count + 1 - first }, (_, i) => [first + i, first + i]))
       // Where the channel's first batch that is left follows what was seen, nothing is missing.
       expect((await two.bus.read([range(one, 'group/a', first, count)], mebibyte)).missing).not.toContainEqual(

@@ -39,20 +39,23 @@ describe('a hello', () => {
     connection.hello(['g'])
     await turn()
     bring(1)
-    connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 2 })
+    connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 1 })
+    bring(2)
     await turn()
     expect(types(connection)).toEqual(['challenge'])
-    opened.resolve({ stamp: 1, heads: [] })
+    const heads = [{ origin: 3, to: 'group/g', seq: 1 }]
+    opened.resolve({ stamp: 1, heads })
     await turn()
     expect(types(connection)).toEqual(['challenge', 'welcome', 'message'])
+    expect(connection.frames.slice(1)).toMatchObject([{ resumed: false, positions: heads }, { seq: 2 }])
     expect(worker.calls).toEqual(['openSession', 'put'])
   })
 
   it.each([
     ['while its token is verified', 0, []],
     ['while the bus subscribes', 1, []],
-    ['while the store opens the session', 2, ['openSession']],
-    ['while its record is written', 3, ['openSession', 'put']],
+    ['while the store opens the session', 2, ['openSession', 'release']],
+    ['while its record is written', 3, ['openSession', 'put', 'release']],
   ])('whose client hangs up %s leaves nothing behind', async (_, step, calls) => {
     const steps = Array.from({ length: 4 }, () => Promise.withResolvers<void>())
     const wait = (index: number) => (index === step ? steps[index]?.promise : Promise.resolve())

@@ -68,6 +68,10 @@ export const limits = {
   appendMs: 1_000,
   /** Appends that may wait for the store on one worker. */
   appendBytes: 16 * 1024 * 1024,
+  /** What one resume takes from the logs; beyond that it is told as a gap. */
+  replayBytes: 16 * 1024 * 1024,
+  /** How long a worker may take to release a session that goes on elsewhere, before it counts as dead. */
+  releaseMs: 1_000,
   /** How long a session whose line is gone counts as there. */
   awayMs: 2_000,
   /** A request's deadline, at most. */

@@ -1,4 +1,5 @@
 import { damonError } from '@damon/protocol/errors'
+import type { Position } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from '../context.ts'
 import { recordService } from '../service-record.ts'
@@ -11,6 +12,7 @@ export async function join(session: Session, frame: FrameOf<'join'>, context: Co
   const { id, group } = frame
   if (!session.identified.rights.may('join', group))
     throw damonError('denied', `The token does not allow to join ${group}.`, { field: 'group' })
+  let positions: Position[] = []
   if (!session.groups.has(group)) {
     if (session.groups.size >= limits.groups)
       throw damonError('limit_reached', `A session is in at most ${limits.groups} groups.`)
@@ -18,7 +20,9 @@ export async function join(session: Session, frame: FrameOf<'join'>, context: Co
     session.groups.add(group)
     try {
       await storeCall(context.delivery.add(channel, session))
-      context.delivery.confirm(channel, session, await storeCall(context.store.join(session.id, channel)))
+      const joined = await storeCall(context.store.join(session.id, channel))
+      context.delivery.confirm(channel, session, joined)
+      positions = joined.heads
     } catch (error) {
       session.groups.delete(group)
       context.delivery.remove(channel, session)
@@ -28,5 +32,5 @@ export async function join(session: Session, frame: FrameOf<'join'>, context: Co
     }
     await recordService(session, context)
   }
-  session.send({ type: 'ack', id, positions: [] })
+  session.send({ type: 'ack', id, positions })
 }

@@ -30,6 +30,8 @@ export function sendAgain(session: Session, frame: Buffer, context: Context): bo
 }
 
 function publish(session: Session, publication: Publication, context: Context): void {
+  // Nothing of it may follow once it can be taken up elsewhere.
+  if (session.isClosed) return
   context.publisher.publish(publication)
   context.restraint.sent(publication.channel, session.intake)
 }
