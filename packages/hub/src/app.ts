@@ -233,7 +233,8 @@ export class App {
     while (publisher.waiting > 0 && performance.now() < deadline) await delay(5)
     for (const session of [...this.#sessions]) session.close('restarting')
     // Their clients are on their way to another worker.
-    await Promise.race([departures.allSettled(), delay(lastAppendMs)])
+    const late = new AbortController()
+    await Promise.race([departures.allSettled(), delay(lastAppendMs, late.signal)]).finally(() => late.abort())
     for (const timer of this.#timers) clearInterval(timer)
     this.#lease.stop()
     replica.stop()

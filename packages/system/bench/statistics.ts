@@ -21,6 +21,12 @@ export function median(numbers: readonly number[]): number {
   return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
 }
 
+/** The smallest of these numbers that at least this share of them does not exceed; `share` from 0 to 1. */
+export function quantile(numbers: readonly number[], share: number): number {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
+}
+
 /** Medians, and ratios to the question's first line: each within its round, so that a slow round is slow for both. */
 export function summarise(question: Question, rounds: readonly Round[]): Summary {
   // Not every line is measured in every round.
