@@ -1,5 +1,5 @@
 import { type DamonError, damonError } from '@damon/protocol/errors'
-import type { ClientFrame, HubPartFrame, VerdictFrame } from '@damon/protocol/frames'
+import type { ClientFrame, HubControlFrame, HubPartFrame, VerdictFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import { type AnswerPart, answerOf, partyOf } from './answer.ts'
 import type { Schema } from './contract.ts'
@@ -7,6 +7,8 @@ import { unrefTimer } from './deferred.ts'
 import type { Outbound, Outgoing } from './outbound.ts'
 import { Request } from './request.ts'
 import { decodeValue, encodeValue } from './values.ts'
+
+type SettledFrame = Extract<HubControlFrame, { type: 'settled' }>
 
 /** How a request is made. */
 export interface RequestOptions<Part = unknown> {
@@ -108,10 +110,14 @@ export class Requests {
     this.#forget(number)?.settle()
   }
 
-  /** Nobody collects the answers of what is open up to this number any more: what is missing cannot be known. */
-  uncollected(upTo: number): void {
-    for (const number of [...this.#open.keys()])
-      if (number <= upTo) this.#lose(number, damonError('disconnected', 'Who collected the answers is gone.'))
+  /** All up to this request but for some are settled; where words on them were lost, what is missing cannot be known. */
+  settledUpTo({ request, except = [], lost = false }: SettledFrame): void {
+    const open = new Set(except)
+    for (const number of [...this.#open.keys()]) {
+      if (number > request || open.has(number)) continue
+      if (lost) this.#lose(number, damonError('disconnected', 'Some of the answers were lost with the connection.'))
+      else this.settled(number)
+    }
   }
 
   refuse(number: number, error: DamonError): void {

@@ -215,7 +215,7 @@ export class Session {
         if (this.#positions.pass(frame.origin, frame.to, frame.seq)) this.handlers.cancel(frame.session, frame.request)
         break
       case 'settled':
-        if (frame.lost) this.requests.uncollected(frame.request)
+        if (frame.except || frame.lost) this.requests.settledUpTo(frame)
         else this.requests.settled(frame.request)
         break
       case 'ack':

@@ -26,6 +26,7 @@ export interface Metrics {
   /** Counts a verdict that counts. */
   verdict(verdict: Verdict): void
   lateReplies: Counter
+  recollected: Counter<'result'>
   records: Gauge
   resyncs: Counter
   watches: Counter<'how'>
@@ -146,6 +147,12 @@ export function createMetrics(registry: Registry): Metrics {
     lateReplies: new Counter({
       name: 'damon_hub_late_replies_total',
       help: 'Replies that no open request waited for',
+      registers,
+    }),
+    recollected: new Counter({
+      name: 'damon_hub_recollected_total',
+      help: 'Requests whose answers this worker went on to collect, by whether the logs had all of them',
+      labelNames: ['result'],
       registers,
     }),
     records: new Gauge({ name: 'damon_hub_records', help: "Records in this worker's copy", registers }),

@@ -26,6 +26,8 @@ export class Replay {
   #left: number = limits.replayBytes
   /** How many frames it was given. */
   frames = 0
+  /** Whether words on its requests may be missing. */
+  lostWords = false
 
   constructor(session: Session, options: { context: Context; taken: Absence; positions: readonly Position[] }) {
     this.#session = session
@@ -88,6 +90,7 @@ export class Replay {
 
   #tell(gaps: readonly Range[]): void {
     for (const gap of gaps) {
+      if (gap.to === `session/${this.#session.id}`) this.lostWords = true
       this.#context.metrics.gaps.inc({ where: 'resume' })
       this.#session.send({ type: 'gap', ...gap })
     }

@@ -195,6 +195,11 @@ export class Requests {
     return this.#open.get(session)?.size ?? 0
   }
 
+  /** The numbers of a session's open requests. */
+  numbers(session: string): number[] {
+    return [...(this.#open.get(session)?.keys() ?? [])]
+  }
+
   /** The requester is gone: nobody wants the answers. */
   endSession(session: string): void {
     for (const request of [...(this.#open.get(session)?.values() ?? [])]) this.#close(request)

@@ -6,6 +6,7 @@ import { everyChannel, type Range } from './bus.ts'
 import type { Context } from './context.ts'
 import type { FrameOf } from './handlers/frame.ts'
 import { storeCall } from './handlers/store-call.ts'
+import { recollect } from './recollect.ts'
 import { Replay } from './replay.ts'
 import { sentBy } from './sent.ts'
 import { recordResumed } from './service-record.ts'
@@ -87,12 +88,15 @@ async function takeUp(
 
   const replay = new Replay(session, { context, taken, positions })
   await replay.upTo(missed(positions, taken.heads))
+  await storeCall(recollect(session, taken.heads, context))
   await session.begin(
     (dropped) => replay.upTo(dropped),
     (range) => replay.isNew(range),
   )
-  // Whoever collected the answers to its requests was with its old line.
-  if (sends.done > 0) session.send({ type: 'settled', request: sends.done, tally: {}, lost: true })
+  // What nobody remembers was settled: its client has all that was said on it, but perhaps not that this was all.
+  const except = context.requests.numbers(session.id)
+  const lost = replay.lostWords || undefined
+  if (sends.done > 0) session.send({ type: 'settled', request: sends.done, tally: {}, except, lost })
   metrics.replayed.inc(replay.frames)
   return undefined
 }

@@ -76,6 +76,8 @@ export class Session
   readonly #missed = new Missed()
   /** What came before it may be given; undefined from then on. */
   #aside: Aside | undefined
+  /** The last of the words that counted while others are kept aside, once it was given. */
+  #given: Promise<void> | undefined
   #groups: Set<string> | undefined
   #leases: Set<string> | undefined
   #order: SendOrder | undefined
@@ -126,6 +128,10 @@ export class Session
   get groups(): Set<string> {
     this.#groups ??= new Set()
     return this.#groups
+  }
+
+  get groupNames(): string[] {
+    return [...(this.#groups ?? [])]
   }
 
   /** Leased records that this session wrote. */
@@ -231,6 +237,7 @@ export class Session
       }
     }
     this.#aside = undefined
+    this.#given = undefined
   }
 
   /** So much came meanwhile that it cannot be given. */
@@ -309,13 +316,22 @@ export class Session
   answer(frame: WireFrame): void {
     if (this.#closed) return
     const { origin, seq } = frame.frame
-    // Of the requests that it made before it came here, nobody here knows.
     if (this.#aside)
-      this.#keep({ origin, to: `session/${this.id}`, from: seq, until: seq }, frame, () => this.replay(frame))
+      this.#keep({ origin, to: `session/${this.id}`, from: seq, until: seq }, frame, () => this.#collect(frame))
     else this.#context.requests.arrive(this.id, frame)
   }
 
+  /** A word that was kept aside; what follows from it is given before anything else. */
+  async #collect(frame: WireFrame): Promise<void> {
+    this.#context.requests.arrive(this.id, frame)
+    await this.#given
+  }
+
   counts(frame: WireFrame): void {
+    if (this.#aside) {
+      this.#given = this.replay(frame)
+      return
+    }
     const { origin, seq } = frame.frame
     this.deliver(frame, { origin, to: `session/${this.id}`, from: seq, until: seq })
   }
@@ -326,7 +342,9 @@ export class Session
   }
 
   settled(request: number, tally: Record<string, number>): void {
-    this.send({ type: 'settled', request, tally })
+    const tell = () => this.send({ type: 'settled', request, tally })
+    if (this.#given) this.#given.then(tell)
+    else tell()
   }
 
   acknowledge(number: number, origin: number, seq: number, patient: boolean): void {
@@ -410,7 +428,7 @@ export class Session
   /** What it gets messages of. */
   get channels(): string[] {
     if (!this.#identified) return []
-    const groups = [...(this.#groups ?? [])].map((group) => `group/${group}`)
+    const groups = this.groupNames.map((group) => `group/${group}`)
     return ['all', `client/${this.subject}`, `session/${this.id}`, ...groups]
   }
 

@@ -4,7 +4,7 @@ import { eventually } from '@damon/testkit/eventually'
 import { type RedisServer, startRedis } from '@damon/testkit/redis-server'
 import { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Closing, openReader, openWriter } from './bus-ends.ts'
+import { type Closing, channels, openReader, openWriter } from './bus-ends.ts'
 
 const patience = { deadlineMs: 30_000 }
 
@@ -113,6 +113,34 @@ describe('a subscriber', () => {
   })
 })
 
+describe('while the subscription is slower than the commands', () => {
+  const session = '00000000000000ff'
+  const entry = { session, subject: 'bot/a', channels, ticket: 'digest' }
+
+  it.each(['a take-over', 'the heads of channels'])(
+    '%s is not known before all that it names has arrived',
+    async (what) => {
+      const line = await startLine(server.port)
+      closing.push(() => line.close())
+      const [to, from] = [
+        await openReader(`redis://127.0.0.1:${line.port}`, closing),
+        await openWriter(server.url, closing),
+      ]
+      await from.store.openSession(entry)
+      await from.store.release(session, 0)
+      line.stall('subscriber')
+      await from.write(6)
+      const asked = what === 'a take-over' ? to.store.takeOver(entry) : to.bus.heads(channels)
+      const answered = asked.then(() => structuredClone(to.got))
+      // The answer itself is quick: other commands that were sent after it are through.
+      for (let i = 0; i < 3; i++) await to.store.absent([session])
+      expect(to.got).not.toEqual(from.sent)
+      line.resume()
+      expect(await answered).toEqual(from.sent)
+    },
+  )
+})
+
 it('what a worker told of its tails makes others read what they have lost', async () => {
   const deaf = await startLine(server.port, '{test:}b:group/b')
   closing.push(() => deaf.close())
@@ -130,7 +158,7 @@ it('what a worker told of its tails makes others read what they have lost', asyn
 interface Line {
   port: number
   /** Nothing is taken from Redis any more. */
-  stall(): void
+  stall(only?: 'subscriber'): void
   resume(): void
   /** From now on nothing vanishes. */
   heal(): void
@@ -143,6 +171,7 @@ async function startLine(port: number, deafFor?: string): Promise<Line> {
   const name = deafFor?.replace(/[{}]/g, '\\$&')
   const push = new RegExp(`[>*]3\\r\\n\\$7\\r\\nmessage\\r\\n\\$\\d+\\r\\n${name}\\r\\n\\$(\\d+)\\r\\n`)
   const open = new Set<Socket>()
+  const subscribers = new Set<Socket>()
   const server = createServer((near) => {
     const far = connect({ host: '127.0.0.1', port })
     open.add(far)
@@ -157,6 +186,9 @@ async function startLine(port: number, deafFor?: string): Promise<Line> {
       })
     }
     near.pipe(far)
+    near.on('data', (chunk) => {
+      if (chunk.includes('subscribe')) subscribers.add(far)
+    })
     far.on('data', (chunk) => {
       let text = chunk.toString('latin1')
       for (let found = push.exec(text); deaf && found; found = push.exec(text))
@@ -167,8 +199,8 @@ async function startLine(port: number, deafFor?: string): Promise<Line> {
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
-    stall: () => {
-      for (const far of open) far.pause()
+    stall: (only) => {
+      for (const far of only ? subscribers : open) far.pause()
     },
     resume: () => {
       for (const far of open) far.resume()

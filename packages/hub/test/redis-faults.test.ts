@@ -242,6 +242,7 @@ describe('kept records in a Redis that was emptied', () => {
     await expect(one.store.snapshot()).rejects.toThrow('emptied')
     const next = await worker()
     await next.store.put({ owner: '', subject: 'bot/a', key: 'kept/b', value: Buffer.from('new'), leased: false })
+    const [written] = (await next.store.snapshot()).records
     const known = [record('kept/a', 'a', 3), record('kept/b', 'old', 4)]
     expect(await one.store.restore(known, 5)).toBe(1)
     expect(await two.store.restore(known, 5)).toBe(0)
@@ -250,6 +251,7 @@ describe('kept records in a Redis that was emptied', () => {
       ['kept/a', 'a'],
       ['kept/b', 'new'],
     ])
+    expect(records.find(({ key }) => key === 'kept/b')).toEqual(written)
     expect(revision).toBe(5)
   })
 })

@@ -141,8 +141,16 @@ export const hubControl = {
     /** Where the client stands: at the beginning where it is new, else where it said, without what nobody needs any more. */
     positions: z.array(position),
   }),
-  /** `lost`: this and all earlier requests of the session that are open get no more verdicts: what is missing is unknown. */
-  settled: z.object({ request: u32, tally: z.record(z.string(), z.number()), lost: z.optional(z.boolean()) }),
+  /**
+   * `except`: not only this request, but all of the session up to it other than these are settled. `lost`: not all of their
+   * verdicts could be given; what is missing is unknown.
+   */
+  settled: z.object({
+    request: u32,
+    tally: z.record(z.string(), z.number()),
+    except: z.optional(z.array(u32)),
+    lost: z.optional(z.boolean()),
+  }),
   /**
    * Entries of a watch or of a list/get (`id`). A snapshot may take several frames: `more` on all but the last;
    * `reset` on the first of a snapshot that replaces what the watcher had. Payload: the values.

@@ -166,7 +166,7 @@ const hub: Arbitraries<HubFrame> = {
   ),
   settled: fields(
     { request: u32, tally: fc.dictionary(fc.constantFrom(...verdicts, 'constructor', 'toString'), finite) },
-    { lost: flag },
+    { except: fc.array(u32, { maxLength: 4 }), lost: flag },
   ),
   records,
   gap: fc.record({ origin: u32, to: words, from: u48, until: u48 }),

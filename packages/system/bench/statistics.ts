@@ -21,12 +21,20 @@ export function median(numbers: readonly number[]): number {
   return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
 }
 
+/** The smallest of these numbers that at least this share of them does not exceed; `share` from 0 to 1. */
+export function quantile(numbers: readonly number[], share: number): number {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
+}
+
 /** Medians, and ratios to the question's first line: each within its round, so that a slow round is slow for both. */
 export function summarise(question: Question, rounds: readonly Round[]): Summary {
-  const values = (label: string, figure: string) => rounds.map((round) => round[label]?.[figure] ?? Number.NaN)
+  // Not every line is measured in every round.
+  const values = (label: string, figure: string) =>
+    rounds.flatMap((round) => (round[label] ? [round[label][figure] ?? Number.NaN] : []))
   const ratios = (figure: string, of: string, to: string) => {
-    const below = values(to, figure)
-    return spreadOf(values(of, figure).map((value, index) => value / (below[index] ?? Number.NaN)))
+    const both = rounds.filter((round) => round[of] && round[to])
+    return spreadOf(both.map((round) => (round[of]?.[figure] ?? Number.NaN) / (round[to]?.[figure] ?? Number.NaN)))
   }
   const [first] = question.cells
   return {

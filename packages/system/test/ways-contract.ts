@@ -284,6 +284,63 @@ export function waysContract(openPlace: () => Promise<Place>): void {
       await eventually(async () => expect((await processes(asker)).size).toBe(2 * place.urls.length))
     })
 
+    it('has a verdict of each of 20 exactly once though the worker that collects them is killed in the middle', async () => {
+      const [asker, near] = (await apart(2)) as [Hub, Hub]
+      const group = `g${++count}`
+      const members = [near, ...(await Promise.all(Array.from({ length: 19 }, () => client())))]
+      const back = Promise.withResolvers<void>()
+      const runs = new Map<string, number>()
+      await Promise.all(members.map((hub) => hub.join(group)))
+      for (const [i, hub] of members.entries())
+        hub.handle('q', async () => {
+          runs.set(hub.subject, (runs.get(hub.subject) ?? 0) + 1)
+          if (i % 2 === 1) await back.promise
+          return i
+        })
+      const pid = (await processes(near)).get(await workerOf(asker)) as number
+      const { session } = asker
+      const resumed = new Promise<void>((resolve) => asker.on('state', ({ resumed }) => resumed && resolve()))
+      const heard: Answer[] = []
+      for await (const answer of asker.group(group).request('q', null, { deadline: 240_000 })) {
+        heard.push(answer as Answer)
+        if (heard.length !== 10) continue
+        process.kill(pid, 'SIGKILL')
+        resumed.then(() => back.resolve())
+      }
+      expect(asker.session).toBe(session)
+      expect(heard.map(({ client }) => `bot/${client}`).sort()).toEqual(members.map(({ subject }) => subject).sort())
+      // Those of the killed worker may have been gone for too long; nobody is said to have been slow, or to be unknown.
+      for (const { verdict } of heard) expect(['answered', 'disconnected']).toContain(verdict)
+      expect(heard.filter(({ verdict }) => verdict === 'answered').length).toBeGreaterThanOrEqual(10)
+      for (const hub of members) expect(runs.get(hub.subject)).toBe(1)
+      await eventually(async () => expect((await processes(asker)).size).toBe(2 * place.urls.length))
+    })
+
+    it('for one member only is given to another when the first is gone, if it may be done twice', async () => {
+      const asker = await client()
+      const group = `g${++count}`
+      const asked: string[] = []
+      for (let i = 0; i < 2; i++) {
+        const proxy = await startProxy(targetOf(place.urls[0] ?? ''))
+        open.push(proxy)
+        const member = await client({ url: `wss://localhost:${proxy.port}` })
+        await member.join(group)
+        member.handle('q', () => {
+          asked.push(member.subject)
+          if (asked.length === 2) return 'the second'
+          proxy.retarget({ host: '127.0.0.1', port: 9 })
+          proxy.cut()
+          return ends.promise
+        })
+      }
+      const answers = await asker.any(group).request('q', null, { deadline: 240_000, idempotent: true })
+      const [first = '', second = ''] = asked
+      expect(byClient(answers)).toMatchObject({
+        [first]: { verdict: 'disconnected' },
+        [second]: { verdict: 'answered', value: 'the second' },
+      })
+    })
+
     it('that is cancelled, or has answers enough, tells those who still work on it, on whatever worker', async () => {
       const [asker, near] = (await apart(2)) as [Hub, Hub]
       const far = await client()
