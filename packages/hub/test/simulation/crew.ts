@@ -32,11 +32,13 @@ export class Crew {
   /** The requests of all. */
   readonly questions = new Questions()
   readonly #random: Random
+  readonly #any: number
   readonly #watches: Watch[] = []
 
-  constructor(options: { clients: number; groups: number; random: Random; dial: Dial }) {
+  constructor(options: { clients: number; groups: number; any: number; random: Random; dial: Dial }) {
     const { clients, groups, random, dial } = options
     this.#random = random
+    this.#any = options.any
     const memberships = new Map<string, string[]>()
     this.groups = memberships
     this.members = Array.from({ length: clients }, (_, index) => {
@@ -100,11 +102,12 @@ export class Crew {
   /** One message of somebody to somebody, or to a group. */
   speak(): void {
     const { hub, ledger } = this.#random.pick(this.members)
+    const isAny = this.#random.next() < this.#any
     const dice = this.#random.next()
     const group = this.#random.pick([...this.groups.keys()])
     const other = this.#random.pick(this.members).name
-    if (dice < 0.55) send(ledger, `group/${group}`, false, (bytes) => hub.group(group).send(event, bytes))
-    else if (dice < 0.65) send(ledger, `group/${group}`, true, (bytes) => hub.any(group).send(event, bytes))
+    if (isAny) send(ledger, `group/${group}`, true, (bytes) => hub.any(group).send(event, bytes))
+    else if (dice < 0.6) send(ledger, `group/${group}`, false, (bytes) => hub.group(group).send(event, bytes))
     else if (dice < 0.97)
       send(ledger, `client/bot/${other}`, false, (bytes) => hub.client('bot', other).send(event, bytes))
     else send(ledger, 'all', false, (bytes) => hub.all().send(event, bytes))

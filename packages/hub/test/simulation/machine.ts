@@ -162,6 +162,7 @@ export class Machine {
   readonly #times: StoreTimes
   readonly #count: number
   #workers: Worker[] = []
+  #shutUntil = 0
 
   constructor(options: { workers: number; times: StoreTimes; random: Random; weather: Weather }) {
     this.#times = options.times
@@ -174,7 +175,7 @@ export class Machine {
 
   /** A line to any of its workers, as the shared port gives them out; none while none serves. */
   dial(): Line | undefined {
-    const serving = this.#workers.filter((worker) => worker.serves)
+    const serving = performance.now() < this.#shutUntil ? [] : this.#workers.filter((worker) => worker.serves)
     if (serving.length === 0) return undefined
     const line = new Line(() => this.#random.next() * this.#weather.clientMs)
     this.#random.pick(serving).accept(line)
@@ -183,6 +184,11 @@ export class Machine {
 
   get workers(): readonly Worker[] {
     return this.#workers.filter((worker) => worker.serves)
+  }
+
+  /** Nobody gets a line for so long, ms. */
+  shut(ms: number): void {
+    this.#shutUntil = performance.now() + ms
   }
 
   /** Ends one as by SIGKILL; another one takes its place. */

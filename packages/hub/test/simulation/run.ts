@@ -12,13 +12,15 @@ export interface Scenario {
   clients: number
   groups: number
   messages: number
+  /** The share of messages that are for any member of a group. */
+  any: number
   weather: Weather
   /** How long a session can be taken up again. */
   resumeMs: number
   /** How long a session without a line counts as there. */
   awayMs: number
   /** Faults per 100 messages, of each kind. */
-  faults: { cut: number; hang: number; kill: number; freeze: number }
+  faults: { cut: number; hang: number; kill: number; freeze: number; shut: number }
 }
 
 /** What came of it. */
@@ -38,10 +40,11 @@ export const usual: Omit<Scenario, 'seed'> = {
   clients: 8,
   groups: 3,
   messages: 400,
+  any: 0.1,
   weather: { clientMs: 6, busMs: 3, batchLoss: 0, batchLag: 0, hasty: false, careless: false },
   resumeMs: 60_000,
   awayMs: 2_000,
-  faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3 },
+  faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3, shut: 0 },
 }
 
 /** Runs it: the same seed does the same. */
@@ -55,7 +58,7 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
   const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })
   crew.start(2)
   await time.pass(2_000)
-  const { cut, hang, kill, freeze } = scenario.faults
+  const { cut, hang, kill, freeze, shut } = scenario.faults
   for (let i = 0; i < scenario.messages; i++) {
     crew.speak()
     if (random.next() < 0.05) crew.ask()
@@ -68,6 +71,10 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
       line?.hang()
       const ms = random.next() * 8_000
       setTimeout(() => line?.move(), ms)
+    }
+    if (random.next() * 100 < shut) {
+      line?.cut()
+      machine.shut(4_000)
     }
     if (worker && random.next() * 100 < kill) machine.kill(worker)
     if (worker && random.next() * 100 < freeze) {
