@@ -31,6 +31,8 @@ export interface StallingProxy extends AsyncDisposable {
   slow(how: Slowness | undefined): void
   /** Breaks every connection at both ends, with a reset. */
   cut(): void
+  /** Breaks every connection at the client's end only: the server is told nothing, as when a client's network is gone. */
+  abandon(): void
   /** Where new connections go. */
   retarget(target: Target): void
 }
@@ -38,6 +40,8 @@ export interface StallingProxy extends AsyncDisposable {
 /** Starts a proxy in front of a TCP server, on a loopback port of its own. */
 export async function startProxy(target: Target): Promise<StallingProxy> {
   const pairs = new Set<Pair>()
+  /** What servers still take for connections. */
+  const abandoned = new Set<Socket>()
   let destination = target
   let stalled = false
   let slowness: Slowness | undefined
@@ -82,12 +86,21 @@ export async function startProxy(target: Target): Promise<StallingProxy> {
       }
       pairs.clear()
     },
+    abandon() {
+      for (const { near, far, lanes } of pairs) {
+        for (const lane of lanes) lane.stall()
+        abandoned.add(far)
+        far.once('close', () => abandoned.delete(far))
+        near.resetAndDestroy()
+      }
+    },
     retarget(next) {
       destination = next
     },
     async [Symbol.asyncDispose]() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       proxy.cut()
+      for (const far of abandoned) far.resetAndDestroy()
       await closed
     },
   }
