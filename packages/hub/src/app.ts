@@ -23,7 +23,7 @@ import { Requests } from './requests.ts'
 import { rescue } from './rescue.ts'
 import { Restraint } from './restraint.ts'
 import { Roster } from './roster.ts'
-import { Session } from './session.ts'
+import { type Dispatch, Session } from './session.ts'
 import { Settlements } from './settlements.ts'
 import { type Store, type StoreEvents, sweepMs } from './store.ts'
 import { Tick } from './tick.ts'
@@ -66,6 +66,9 @@ export class App {
   readonly #lease: Lease
   readonly #backbone: Backbone
   readonly #timers: NodeJS.Timeout[]
+  // The same for all sessions.
+  readonly #dispatch: Dispatch = (session, frame) => dispatch(session, frame, this.context)
+  readonly #end = (session: Session) => this.#ended(session)
 
   /** Resolves when it can take connections; rejects when the backbone cannot be opened. */
   static async start(options: AppOptions): Promise<App> {
@@ -190,8 +193,8 @@ export class App {
       new Session({
         ...connection,
         context,
-        dispatch: (session, frame) => dispatch(session, frame, context),
-        ended: (session) => this.#ended(session),
+        dispatch: this.#dispatch,
+        ended: this.#end,
       }),
     )
     context.metrics.sessions.set(this.#sessions.size)

@@ -25,7 +25,7 @@ const codecs = new Map<string, Codec>([
 ])
 
 /** What every TLS context of the hub has beside its certificate. */
-export const contextOptions = { minVersion: 'TLSv1.2' } as const
+export const contextOptions = { minVersion: 'TLSv1.2', ecdhCurve: 'X25519:P-256:P-384' } as const
 
 /** A worker's doors; the plain one MUST listen on loopback only. */
 export interface Listeners {

@@ -34,8 +34,8 @@ export async function recordResumed(session: Session, context: Context): Promise
   if (!same || before?.state === 'suspect') await recordService(session, context)
 }
 
-function recordOf({ version, since, address, groups }: Session, context: Context): ServiceRecord {
-  return { version, groups: [...groups], since, worker: context.publisher.origin, address }
+function recordOf({ version, since, address, groupNames }: Session, context: Context): ServiceRecord {
+  return { version, groups: groupNames, since, worker: context.publisher.origin, address }
 }
 
 function sinceOf(value: Buffer): number | undefined {

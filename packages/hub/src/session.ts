@@ -130,6 +130,10 @@ export class Session
     return this.#groups
   }
 
+  get groupNames(): string[] {
+    return [...(this.#groups ?? [])]
+  }
+
   /** Leased records that this session wrote. */
   get leases(): Set<string> {
     this.#leases ??= new Set()
@@ -424,7 +428,7 @@ export class Session
   /** What it gets messages of. */
   get channels(): string[] {
     if (!this.#identified) return []
-    const groups = [...(this.#groups ?? [])].map((group) => `group/${group}`)
+    const groups = this.groupNames.map((group) => `group/${group}`)
     return ['all', `client/${this.subject}`, `session/${this.id}`, ...groups]
   }
 

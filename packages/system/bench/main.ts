@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { arch, cpus, release, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { buildHouse } from '../src/house.ts'
+import { type Run, writePage } from './page.ts'
 import type { Question } from './question.ts'
 import { questions } from './questions.ts'
 import { answer, type Round, type Setting } from './run.ts'
@@ -20,10 +21,14 @@ const usage = `npm run bench [-- QUESTION... [options]]
   --tls          all of it over TLS
   --only LABEL   only this line (damon); may be given more than once
   --quiet        no word on each measurement
+  --full         all questions in a quarter of an hour; writes docs/performance.md and its pictures
+  --json PATH    where the figures are written to (bench-results/<time>.json)
 
 Questions: ${questions.map(({ name }) => name).join(' ')}
 `
 
+/** Where the page is that shows them. */
+const docs = fileURLToPath(new URL('../../../docs/', import.meta.url))
 /** Where results are kept. */
 const folder = fileURLToPath(new URL('../../../bench-results/', import.meta.url))
 
@@ -32,11 +37,13 @@ async function main(): Promise<void> {
     allowPositionals: true,
     options: {
       rounds: { type: 'string', default: '5' },
-      measure: { type: 'string', default: '2000' },
-      warm: { type: 'string', default: '1000' },
+      measure: { type: 'string' },
+      warm: { type: 'string' },
       tls: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true },
       quiet: { type: 'boolean', default: false },
+      full: { type: 'boolean', default: false },
+      json: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -49,14 +56,17 @@ async function main(): Promise<void> {
   const setting: Setting = {
     cores: { server: 0, load: 1 },
     rounds: count(values.rounds),
-    warmMs: count(values.warm),
-    measureMs: count(values.measure),
+    warmMs: count(values.warm ?? (values.full ? '400' : '1000')),
+    measureMs: count(values.measure ?? (values.full ? '800' : '2000')),
+    brief: values.full,
   }
   const began = new Date()
   const machine = describeMachine()
   process.stdout.write(`${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}; ${setting.rounds} rounds\n\n`)
   await using house = await buildHouse()
   const results = []
+  const answers: Run['answers'] = []
+  const failed: Run['failed'] = []
   for (const question of chosen) {
     const tell = (label: string, round: number, measured: Measured) => {
       const figures = Object.entries(measured).map(([name, value]) => `${name} ${value.toPrecision(4)}`)
@@ -68,16 +78,28 @@ async function main(): Promise<void> {
     } catch (error) {
       // The other questions can still be answered.
       fail(error)
+      failed.push({ name: question.name, reason: (error as Error).message })
       continue
     }
     const summary = summarise(question, rounds)
     process.stdout.write(`${table(question, summary)}\n`)
     results.push({ name: question.name, title: question.title, ...summary, cells: question.cells, rounds })
+    answers.push({ question, summary })
   }
-  await mkdir(folder, { recursive: true })
-  const path = join(folder, `${began.toISOString().replaceAll(':', '-')}.json`)
+  const path = values.json ?? join(folder, `${began.toISOString().replaceAll(':', '-')}.json`)
+  await mkdir(dirname(path), { recursive: true })
   await writeFile(path, `${JSON.stringify({ began, ended: new Date(), machine, setting, results }, null, 2)}\n`)
   process.stdout.write(`Written to ${path}\n`)
+  if (!values.full) return
+  const minutes = Math.round((Date.now() - began.getTime()) / 60_000)
+  const { rounds, warmMs, measureMs } = setting
+  await writePage(docs, {
+    machine: [machine.cpu, `${machine.memoryGiB} GiB`, `Linux ${machine.kernel}`, `Node ${machine.node}`, machine.nats],
+    setting: `${began.toISOString().slice(0, 10)}, ${minutes} minutes; ${rounds} rounds where it says min-max, ${measureMs} ms after ${warmMs} ms of warming up in each, the server on one core and the load on another.`,
+    answers,
+    failed,
+  })
+  process.stdout.write(`Written to ${docs}performance.md\n`)
 }
 
 function choose(names: string[]): Question[] {

@@ -7,6 +7,21 @@ export interface Cell {
   label: string
   server: ServerPlan
   work: Work
+  /** In so many rounds at most when all questions are asked at once: where little depends on it, or it takes long. */
+  rounds?: number
+}
+
+/** A picture of a question's answer. */
+export interface Plot {
+  /** Name of its file, without `.svg`. */
+  name: string
+  title: string
+  /** What the lines differ in, as a number, and what that is. */
+  x: { title: string; of: (cell: Cell) => number }
+  /** The unit of its curves. */
+  unit: string
+  /** Names of figures. */
+  curves: { figure: string; title: string }[]
 }
 
 /** A figure of the table; `name` is that of a measured figure. */
@@ -33,6 +48,7 @@ export interface Question {
   figures: Figure[]
   cells: Cell[]
   bars: Bar[]
+  plots?: Plot[]
 }
 
 /** The lines of most tables. */
@@ -49,8 +65,8 @@ export function besidePeers(work: Work, options: { tls?: boolean; without?: Serv
   const cells: Cell[] = [
     { label: labels.damon, server: { kind: 'damon', tls }, work },
     { label: labels.nats, server: { kind: 'nats', tls }, work },
-    { label: labels.socketIo, server: { kind: 'socket-io', tls }, work },
-    { label: labels.plainWs, server: { kind: 'plain-ws', tls }, work },
+    { label: labels.socketIo, server: { kind: 'socket-io', tls }, work, rounds: 3 },
+    { label: labels.plainWs, server: { kind: 'plain-ws', tls }, work, rounds: 1 },
   ]
   return cells.filter(({ server }) => !without.includes(server.kind))
 }

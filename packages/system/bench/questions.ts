@@ -2,7 +2,7 @@ import type { Question } from './question.ts'
 import { connectStorm, connectStormTls, idlePlain, idleTls } from './questions/connections.ts'
 import { direct, latency } from './questions/direct.ts'
 import { fanOutSingle, fanOutTls, fanOutTo200, fanOutTo1000 } from './questions/fan-out.ts'
-import { growthNeighbours, growthReceivers } from './questions/growth.ts'
+import { connections, groupSize, growthNeighbours, growthReceivers } from './questions/growth.ts'
 import { manyToMany } from './questions/many-to-many.ts'
 import { request } from './questions/request.ts'
 import { stuckReader } from './questions/stuck-reader.ts'
@@ -28,4 +28,6 @@ export const questions: readonly Question[] = [
   growthReceivers,
   growthNeighbours,
   stuckReader,
+  connections,
+  groupSize,
 ]

@@ -29,10 +29,12 @@ export function quantile(numbers: readonly number[], share: number): number {
 
 /** Medians, and ratios to the question's first line: each within its round, so that a slow round is slow for both. */
 export function summarise(question: Question, rounds: readonly Round[]): Summary {
-  const values = (label: string, figure: string) => rounds.map((round) => round[label]?.[figure] ?? Number.NaN)
+  // Not every line is measured in every round.
+  const values = (label: string, figure: string) =>
+    rounds.flatMap((round) => (round[label] ? [round[label][figure] ?? Number.NaN] : []))
   const ratios = (figure: string, of: string, to: string) => {
-    const below = values(to, figure)
-    return spreadOf(values(of, figure).map((value, index) => value / (below[index] ?? Number.NaN)))
+    const both = rounds.filter((round) => round[of] && round[to])
+    return spreadOf(both.map((round) => (round[of]?.[figure] ?? Number.NaN) / (round[to]?.[figure] ?? Number.NaN)))
   }
   const [first] = question.cells
   return {

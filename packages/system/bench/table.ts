@@ -1,3 +1,4 @@
+import { number } from './page.ts'
 import type { Question } from './question.ts'
 import type { Spread, Summary } from './statistics.ts'
 
@@ -26,13 +27,6 @@ export function table(question: Question, summary: Summary): string {
 
 function times({ median, min, max }: Spread): string {
   return `${number(median)}x (${number(min)}-${number(max)})`
-}
-
-/** Three digits that say something. */
-function number(value: number): string {
-  if (!Number.isFinite(value)) return '?'
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : Math.abs(value) >= 0.1 ? 2 : 3
-  return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
 function columns(rows: string[][]): string[] {

@@ -46,6 +46,12 @@ export type Work =
   | { kind: 'connect'; connections: number; abreast: number }
   /** Connections that do nothing. */
   | { kind: 'idle'; connections: number }
+  /** Some of very many connections talk, as `paced` clients; the others live only. Each process has an equal share of them. */
+  | { kind: 'crowd'; connections: number; clients: number; rate: number; processes: number }
+  /** Connections that do nothing, held by a process of their own until it ends. */
+  | { kind: 'hold'; connections: number }
+  /** Messages to a group at a fixed rate, however slow its members are. */
+  | { kind: 'paced-group'; members: number; rate: number }
 
 /** What the load generator gets. */
 export interface Task {
@@ -56,6 +62,8 @@ export interface Task {
   work: Work
   warmMs: number
   measureMs: number
+  /** The address on loopback that its connections come from; another one has ports of its own. */
+  from?: string
 }
 
 /** What it measured; every figure has its unit in its name. */
@@ -84,6 +92,14 @@ export function clientsOf(work: Work): { name: string; groups: string[] }[] {
     case 'stuck-reader':
       add(work.members, groupName(0))
       add(1)
+      break
+    case 'paced-group':
+      add(work.members, groupName(0))
+      add(1)
+      break
+    case 'crowd':
+    case 'hold':
+      add(work.connections)
       break
     case 'connect':
     case 'idle':

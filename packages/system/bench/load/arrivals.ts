@@ -3,6 +3,7 @@ import { familyOf, rssKiB } from '../processes.ts'
 import { type Measured, type Task, type Work, warmConnections } from '../work.ts'
 import { Crowd } from './crowd.ts'
 import { Meter } from './meter.ts'
+import { pacedPairs } from './paced.ts'
 
 /** Looks at memory this often until it no longer falls, ms. */
 const lookMs = 1_000
@@ -33,6 +34,27 @@ export async function idle(task: Task, work: Extract<Work, { kind: 'idle' }>): P
   const after = await atRest(crowd, server, leastRestMs)
   const { repeats } = crowd
   return { ...meter.read(work.connections), rssKiB: (after - before) / work.connections, rssMiB: after / 1024, repeats }
+}
+
+/** Connections that do nothing, for as long as this process lives; `held` is told when all are there. */
+export async function hold(task: Task, held: (measured: Measured) => void): Promise<never> {
+  using crowd = new Crowd(task)
+  await crowd.dial(task.passes)
+  held({ connections: task.passes.length })
+  return await crowd.broken
+}
+
+/** What some clients see who talk among very many that do not, and what these cost. */
+export async function crowded(task: Task, work: Extract<Work, { kind: 'crowd' }>): Promise<Measured> {
+  using crowd = new Crowd(task)
+  await crowd.dial(task.passes.slice(work.clients))
+  const talkers = await crowd.dial(task.passes.slice(0, work.clients))
+  const rss = await atRest(crowd, familyOf(task.pids), leastRestMs)
+  const resting = new Meter(task.pids)
+  await crowd.or(sleep(task.measureMs + task.warmMs))
+  const { serverCores } = resting.read(1)
+  const times = await pacedPairs(task, crowd, talkers, work.rate, false)
+  return { ...times, idleCores: serverCores ?? Number.NaN, rssMiB: rss / 1024, connections: work.connections }
 }
 
 /** KiB, when the rubbish of what was before is gone. */

@@ -86,6 +86,7 @@ export class Crowd implements Disposable {
       index,
       failed: (error) => failed(error),
       reading,
+      from: this.#task.from,
     })
     await Promise.race([this.dialect.open(line), opening.promise])
     failed = this.#break

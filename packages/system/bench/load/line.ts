@@ -1,5 +1,5 @@
 import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls, TLSSocket } from 'node:tls'
 import type { Endpoint, Pass } from '../work.ts'
 import type { Dialect } from './dialect.ts'
 import { Tally } from './tally.ts'
@@ -43,14 +43,19 @@ export class Line {
     failed: (error: Error) => void
     /** Whether each message is read and not only counted. */
     reading?: boolean
+    /** The local address. */
+    from?: string | undefined
   }): Promise<Line> {
     const { endpoint, dialect, index, pass } = options
     const place = index % endpoint.urls.length
     const url = new URL(endpoint.urls[place] ?? '')
     // The load generator goes by IPv4 always, whatever localhost resolves to.
-    const where = { host: url.hostname === 'localhost' ? '127.0.0.1' : url.hostname, port: Number(url.port) }
+    const host = url.hostname === 'localhost' ? '127.0.0.1' : url.hostname
+    const where = { host, port: Number(url.port), ...(options.from && { localAddress: options.from }) }
     const tls = url.protocol === 'wss:'
-    const socket = tls ? connectTls({ ...where, ca: endpoint.ca, servername: 'localhost' }) : connectTcp(where)
+    const socket = tls
+      ? connectTls({ ...where, ca: endpoint.ca, servername: 'localhost' } as ConnectionOptions)
+      : connectTcp(where)
     socket.setNoDelay(true)
     const line = new Line(socket, { pass, host: url.hostname, failed: options.failed })
     line.place = place

@@ -1,7 +1,7 @@
 import type { Measured, Task } from '../work.ts'
-import { arrivals, idle } from './arrivals.ts'
+import { arrivals, crowded, hold, idle } from './arrivals.ts'
 import { flow } from './flow.ts'
-import { paced, stuckReader } from './paced.ts'
+import { paced, pacedGroup, stuckReader } from './paced.ts'
 import { requests } from './requests.ts'
 
 /** What the load generator tells its parent, once. */
@@ -23,6 +23,12 @@ function perform(task: Task): Promise<Measured> {
       return arrivals(task, work)
     case 'idle':
       return idle(task, work)
+    case 'crowd':
+      return crowded(task, work)
+    case 'paced-group':
+      return pacedGroup(task, work)
+    case 'hold':
+      return hold(task, (measured) => process.send?.({ measured } satisfies Outcome))
   }
 }
 

@@ -13,7 +13,7 @@ function cells(work: Work): Cell[] {
   return [
     { label: lines.redis, server: { kind: 'damon', workers: 2, redis: true }, work: apart },
     { label: lines.embedded, server: { kind: 'damon', workers: 2 }, work: apart },
-    { label: lines.socketIo, server: { kind: 'socket-io', workers: 2, redis: true }, work: apart },
+    { label: lines.socketIo, server: { kind: 'socket-io', workers: 2, redis: true }, work: apart, rounds: 3 },
     { label: lines.nats, server: { kind: 'nats' }, work },
   ]
 }
