@@ -35,7 +35,7 @@ export function unlessAborted<T>(promise: Promise<T>, signal?: AbortSignal): Pro
 
 /** A timer that does not keep the process alive. `ms` beyond what timers can do waits that long and no longer. */
 export function unrefTimer(action: () => void, ms: number): ReturnType<typeof setTimeout> {
-  const timer = setTimeout(action, Math.min(ms, 2 ** 31 - 1))
+  const timer = setTimeout(action, Math.min(Math.max(ms, 0), 2 ** 31 - 1))
   // Browsers know no unref: their timers are numbers.
   if (typeof timer === 'object') timer.unref()
   return timer

@@ -31,7 +31,7 @@ interface Channel {
   seen: Map<number, number> | undefined
   /** Per origin, its last number before any member was in; undefined until the store has said so. */
   base: Map<number, number> | undefined
-  /** Own frames up to this number took the short way. */
+  /** Own frames up to this number were given to the members here. */
   local: number
   /** While a hole is being read: what came after it. */
   held: Held | undefined
@@ -137,7 +137,7 @@ export class Delivery implements LocalMembers {
   local(batch: Batch): void {
     const channel = this.#channels.get(batch.channel)
     if (!channel) return
-    if (batch.fast) channel.local = batch.last
+    channel.local = Math.max(channel.local, batch.last)
     this.#deliver(channel, batch, Number.POSITIVE_INFINITY)
   }
 
@@ -146,9 +146,15 @@ export class Delivery implements LocalMembers {
     if (channel) channel.expected = seq
   }
 
-  unconfirmed(name: string, seq: number): void {
+  unconfirmed({ channel: name, prev, last }: Batch): boolean {
     const channel = this.#channels.get(name)
-    if (channel && channel.expected <= seq) channel.expected = 0
+    if (!channel) return true
+    const { seen, base, local } = channel
+    const known = Math.max(seen?.get(this.#bus.origin) ?? base?.get(this.#bus.origin) ?? 0, local)
+    const inTurn = prev <= known
+    // One before it is in the log, and comes, if by a reading: until then nothing may overtake it.
+    if (channel.expected <= last) channel.expected = inTurn ? 0 : prev
+    return inTurn
   }
 
   /** What the bus brought. */

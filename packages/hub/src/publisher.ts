@@ -62,8 +62,8 @@ export interface LocalMembers {
   local(batch: Batch): void
   /** A frame goes to them by the bus. */
   expect(channel: string, seq: number): void
-  /** What was expected up to this number may never come. */
-  unconfirmed(channel: string, seq: number): void
+  /** This batch may never come. Says whether it may be given to the members now: not before earlier ones that are on their way. */
+  unconfirmed(batch: Batch): boolean
 }
 
 interface Freeze {
@@ -326,11 +326,14 @@ export class Publisher {
     for (const sender of braked) sender.release()
   }
 
-  /** Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests. */
+  /**
+   * Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests, and for what
+   * would overtake frames that were promised: those count as old once a later one was seen.
+   */
   #refuse(append: Append, batches: Batch[], cause: BusError): void {
     for (const batch of batches) {
-      this.#members.unconfirmed(batch.channel, batch.last)
-      if (!batch.fast && batch.kind !== 'request') this.#members.local(batch)
+      const inTurn = this.#members.unconfirmed(batch)
+      if (!batch.fast && batch.kind !== 'request' && inTurn) this.#members.local(batch)
     }
     const error = damonError('unavailable', undefined, { cause })
     for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)

@@ -1,3 +1,4 @@
+import { eventually } from '@damon/testkit/eventually'
 import { Registry } from 'prom-client'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Delivery, type Receiver } from '../src/delivery.ts'
@@ -121,9 +122,27 @@ describe('the fast path', () => {
     await member()
     delivery.expect('group/g', 3)
     delivery.expect('group/g', 4)
-    delivery.unconfirmed('group/g', 3)
+    const [first, second] = [batchOf(own, 0, [3]), batchOf(own, 3, [4])]
+    expect(delivery.unconfirmed(first)).toBe(true)
+    delivery.local(first)
     expect(delivery.isClear('group/g')).toBe(false)
-    delivery.unconfirmed('group/g', 4)
+    expect(delivery.unconfirmed(second)).toBe(true)
+    expect(delivery.isClear('group/g')).toBe(true)
+  })
+
+  it('stays closed when a later one was not confirmed while an earlier one is in the log but has not arrived', async () => {
+    const one = await member()
+    delivery.confirm('group/g', one, { stamp: 0, heads: [] })
+    delivery.expect('group/g', 3)
+    delivery.expect('group/g', 4)
+    // 3 is in the log, though the bus lost it; 4 is in nobody's log.
+    expect(delivery.unconfirmed(batchOf(own, 3, [4]))).toBe(false)
+    expect(delivery.isClear('group/g')).toBe(false)
+    delivery.expect('group/g', 5)
+    delivery.arrive(batchOf(own, 4, [5]), 2)
+    await eventually(() => expect(bus.readings).toHaveLength(1))
+    bus.readings[0]?.answer([{ batch: batchOf(own, 0, [3]), stamp: 1 }])
+    await eventually(() => expect(one.got).toEqual(['7/3', '7/5']))
     expect(delivery.isClear('group/g')).toBe(true)
   })
 

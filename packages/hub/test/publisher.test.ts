@@ -45,7 +45,7 @@ beforeEach(() => {
       has: (channel) => channel !== 'session/elsewhere',
       local: ({ channel, kind, bytes }) => void local.push([channel, kind, ...unwire(bytes).map(position)].join(' ')),
       expect: (channel, seq) => void local.push(`${channel} expects ${seq}`),
-      unconfirmed: (channel, seq) => void local.push(`${channel} lost ${seq}`),
+      unconfirmed: ({ channel, last }) => local.push(`${channel} lost ${last}`) > 0,
     },
     tick: new Tick(),
     metrics: createMetrics(new Registry()),

@@ -95,7 +95,10 @@ function checkComplete(
     if (entry.outcome !== 'safe' || received.has(entry.n)) continue
     const { after, before } = around(entry)
     if (accounts.get(receiver.name)?.explains(destination, Math.max(after, entry.at), before)) found.toldLost++
-    else found.unexplained.push(`${stream} ${entry.n} at ${receiver.name}, sent at ${Math.round(entry.at)}`)
+    else {
+      const [sent, from, until] = [entry.at, after, before].map((at) => Math.round(at))
+      found.unexplained.push(`${stream} ${entry.n} at ${receiver.name}, sent at ${sent}, between ${from} and ${until}`)
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { eventually } from '@damon/testkit/eventually'
 import type { Crew } from './crew.ts'
 import type { Fault } from './fault.ts'
 import { kill, type Machine } from './machine.ts'
@@ -50,8 +51,9 @@ export const faults: readonly Fault[] = [
     title: 'SIGKILL of a worker',
     stage: two,
     traffic: storm,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
-      kill(random.pick(random.pick(stage.machines).workers), 'SIGKILL')
+      kill(random.pick(stage.victim(random).machine.workers), 'SIGKILL')
       return undefined
     },
   },
@@ -60,6 +62,7 @@ export const faults: readonly Fault[] = [
     title: 'SIGKILL of a worker, no Redis',
     stage: alone,
     traffic: storm,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       kill(random.pick(stage.first.workers), 'SIGKILL')
       return undefined
@@ -70,8 +73,9 @@ export const faults: readonly Fault[] = [
     title: 'SIGKILL of a primary',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
-      kill(random.pick(stage.machines).service.pid, 'SIGKILL')
+      kill(stage.victim(random).machine.service.pid, 'SIGKILL')
       return undefined
     },
   },
@@ -90,10 +94,12 @@ export const faults: readonly Fault[] = [
     title: 'One of two machines dies for 3 s',
     stage: two,
     traffic: talk,
-    async strike(stage) {
-      stage.last.die()
+    bars: { toldLost: 0 },
+    async strike(stage, random) {
+      const { machine } = stage.victim(random)
+      machine.die()
       await sleep(3_000)
-      stage.last.back()
+      machine.back()
       return undefined
     },
   },
@@ -102,6 +108,7 @@ export const faults: readonly Fault[] = [
     title: 'Rolling restart of both machines',
     stage: two,
     traffic: { ...talk, rate: 1_000 },
+    bars: { toldLost: 0 },
     async strike(stage) {
       for (const machine of stage.machines) await roll(machine)
       return undefined
@@ -112,6 +119,7 @@ export const faults: readonly Fault[] = [
     title: 'Rolling restart, no Redis',
     stage: alone,
     traffic: { ...talk, rate: 1_000 },
+    bars: { toldLost: 0 },
     async strike(stage) {
       await roll(stage.first)
       return undefined
@@ -122,7 +130,7 @@ export const faults: readonly Fault[] = [
     title: 'Rolling restart of 4 workers with 2,000 clients',
     stage: crowd,
     traffic: { ...talk, rate: 1_000, toAll: 0 },
-    bars: { ratio: 1.15 },
+    bars: { toldLost: 0, ratio: 1.15 },
     async strike(stage) {
       await roll(stage.first)
       await sleep(1_000)
@@ -151,6 +159,7 @@ export const faults: readonly Fault[] = [
     title: 'Redis killed, back with its data',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage) {
       await stage.redis?.kill()
       await sleep(2_000)
@@ -175,6 +184,7 @@ export const faults: readonly Fault[] = [
     title: 'Redis does not answer for 3 s',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       const pauses = [
         () => stage.redis?.pause(3_000),
@@ -195,8 +205,8 @@ export const faults: readonly Fault[] = [
       await stage.command('CONFIG', 'SET', limit, 'pubsub 32kb 32kb 1')
       const names = stage.crew.members.map(({ name }) => name)
       await Promise.all([
-        stage.crew.burst(names, 'group/g0', 1_000, 4_096),
-        stage.crew.burst(names, 'group/g1', 1_000, 4_096),
+        stage.crew.burst(names, 'group/g0', 600, 1_024),
+        stage.crew.burst(names, 'group/g1', 600, 1_024),
       ])
       await stage.command('CONFIG', 'SET', limit, 'pubsub 32mb 8mb 60')
       return undefined
@@ -207,6 +217,7 @@ export const faults: readonly Fault[] = [
     title: 'All connections to Redis cut, three times',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       for (let times = 0; times < 3; times++) {
         for (const type of random.shuffle(['pubsub', 'normal'])) await stage.command('CLIENT', 'KILL', 'TYPE', type)
@@ -220,9 +231,10 @@ export const faults: readonly Fault[] = [
     title: 'Connections of clients cut, three times',
     stage: two,
     traffic: talk,
+    bars: { toldLost: 0 },
     async strike(stage, random) {
       for (let times = 0; times < 3; times++) {
-        stage.proxy.cut()
+        stage.victim(random).proxy.cut()
         await sleep(300 + random.below(700))
       }
       return undefined
@@ -233,10 +245,12 @@ export const faults: readonly Fault[] = [
     title: 'Connections of clients half-open for 4 s',
     stage: two,
     traffic: talk,
-    async strike(stage) {
-      stage.proxy.stall()
+    bars: { toldLost: 0 },
+    async strike(stage, random) {
+      const { proxy } = stage.victim(random)
+      proxy.stall()
       await sleep(2 * heartbeatMs)
-      stage.proxy.resume()
+      proxy.resume()
       return undefined
     },
   },
@@ -246,9 +260,10 @@ export const faults: readonly Fault[] = [
     stage: two,
     traffic: { ...talk, rate: 200 },
     async strike(stage, random) {
-      stage.proxy.slow({ delayMs: 200, stalls: 0.02, stallMs: 600, random: () => random.next() })
+      const { proxy } = stage.victim(random)
+      proxy.slow({ delayMs: 200, stalls: 0.02, stallMs: 600, random: () => random.next() })
       await sleep(4_000)
-      stage.proxy.slow(undefined)
+      proxy.slow(undefined)
       return undefined
     },
   },
@@ -257,12 +272,14 @@ export const faults: readonly Fault[] = [
     title: 'Wall clock of a machine: an hour on, half an hour back',
     stage: two,
     traffic: talk,
-    async strike(stage) {
+    bars: { toldLost: 0 },
+    async strike(stage, random) {
+      const { machine, proxy } = stage.victim(random)
       for (const minutes of [60, -30, 0]) {
-        await stage.moveClock(stage.first, minutes * 60_000)
+        await stage.moveClock(machine, minutes * 60_000)
         await sleep(1_000)
         // Who connects now is looked at with the wrong time.
-        stage.proxy.cut()
+        proxy.cut()
         await sleep(1_000)
       }
       return undefined
@@ -300,7 +317,8 @@ async function blockable(stage: Stage): Promise<{ pid: number; on: string; off: 
 async function placesOf(crew: Crew): Promise<Map<string, number>> {
   const [one] = crew.members
   if (!one) return new Map()
-  const answers = await one.hub.group('hubs').request<{ origin: number; pid: number }>('hub.status')
+  const ask = () => one.hub.group('hubs').request<{ origin: number; pid: number }>('hub.status')
+  const answers = await eventually(async () => ask())
   const pids = new Map(answers.flatMap(({ value }) => (value ? [[value.origin, value.pid]] : [])))
   const records = await one.hub.list('service/bot/')
   return new Map(

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Comparison, isClean } from './comparison.ts'
 import type { Fault } from './fault.ts'
+import type { Ledger } from './ledger.ts'
 import type { Random } from './random.ts'
 import { Stage, type StageShape } from './stage.ts'
 
@@ -26,7 +27,12 @@ export interface Row {
   ratio?: number
   /** Everything that must not be, in words; empty when the line is good. */
   wrongs: string[]
+  /** What the hubs said last, where something is wrong. */
+  log?: string[]
 }
+
+/** Lines of each hub that are kept of a fault that went wrong. */
+const loggedLines = 300
 
 /** Time of talk before and after a fault, ms. */
 const calmMs = { before: 1_000, after: 2_000 }
@@ -51,7 +57,6 @@ export class Run implements AsyncDisposable {
     const began = performance.now()
     const repairedBefore = await repaired(stage)
     crew.talk(fault.traffic)
-    const wrongs: string[] = []
     let ratio: number | undefined
     let until = 0
     try {
@@ -69,12 +74,13 @@ export class Run implements AsyncDisposable {
       row.repaired = (await repaired(stage)) - repairedBefore
       if (ratio !== undefined) row.ratio = ratio
       row.wrongs.push(...(await recordsSettled(stage)), ...missedBars(fault, row))
+      if (row.wrongs.length > 0)
+        row.log = stage.machines.flatMap(({ output }) => output.split('\n').slice(-loggedLines))
       return row
     } catch (error) {
-      wrongs.push(`${(error as Error).message}`)
-      const row = describe(fault, stage, crew.compare(), [])
-      row.wrongs.push(...wrongs)
-      // Whatever state this is in, the next fault shall begin in a good one.
+      // What is still under way cannot be judged; and the next fault shall begin in a good state.
+      const row = describe(fault, stage, nothing, [])
+      row.wrongs.push(`it could not be brought to its end: ${(error as Error).message}`)
       await this.#close(fault.stage)
       return row
     }
@@ -97,6 +103,11 @@ export class Run implements AsyncDisposable {
     this.#stages.delete(shape)
     await stage?.[Symbol.asyncDispose]()
   }
+}
+
+const nothing: Comparison = {
+  ...{ messages: 0, safe: 0, delivered: 0, toldLost: 0 },
+  ...{ unexplained: [], duplicates: [], disordered: [], impossible: [] },
 }
 
 /** The comparison, once nothing is missing any more or enough time has passed. */
@@ -127,12 +138,12 @@ function describe(fault: Fault, { crew }: Stage, comparison: Comparison, interru
   const unknown = crew.members.flatMap(({ ledger }) => [...ledger.sent.values()].flat()).filter(isUnknown).length
   const wrongs = [
     ...list('unexplained', unexplained),
+    ...(unexplained.length > 0 ? crew.members.flatMap(({ ledger }) => told(ledger, unexplained)) : []),
     ...list('twice', duplicates),
     ...list('out of order', disordered),
     ...list('impossible', impossible),
     ...list('request', crew.questionWrongs()),
   ]
-  if (messages === 0) wrongs.push('nothing was sent')
   if (!isClean(comparison) && wrongs.length === 0) wrongs.push('the ledgers are not clean')
   return {
     fault: fault.name,
@@ -153,6 +164,16 @@ function describe(fault: Fault, { crew }: Stage, comparison: Comparison, interru
     },
     wrongs,
   }
+}
+
+/** What a receiver that misses something was told, for whoever looks for the cause. */
+function told({ name, gaps, resets }: Ledger, unexplained: readonly string[]): string[] {
+  if (!unexplained.some((wrong) => wrong.includes(` at ${name},`))) return []
+  const words = [
+    ...gaps.slice(0, 20).map(({ destination, count, at }) => `${count} of ${destination} at ${Math.round(at)}`),
+    ...resets.map(({ from, until }) => `its session ended, ${Math.round(from)} to ${Math.round(until)}`),
+  ]
+  return [`${name} was told: ${words.join('; ') || 'nothing'}`]
 }
 
 function isUnknown({ outcome }: { outcome: string }): boolean {

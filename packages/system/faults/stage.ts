@@ -30,20 +30,20 @@ export class Stage implements AsyncDisposable {
   readonly house: House
   readonly redis: RedisServer | undefined
   readonly machines: readonly Machine[]
-  /** Half of the crew go to the first machine, by this. */
-  readonly proxy: StallingProxy
+  /** Clients reach the machines by these; none where the stage is plain. */
+  readonly proxies: readonly StallingProxy[]
   readonly crew: Crew
   readonly #resources: AsyncDisposableStack
 
   private constructor(
-    parts: Pick<Stage, 'shape' | 'house' | 'redis' | 'machines' | 'proxy' | 'crew'>,
+    parts: Pick<Stage, 'shape' | 'house' | 'redis' | 'machines' | 'proxies' | 'crew'>,
     resources: AsyncDisposableStack,
   ) {
     this.shape = parts.shape
     this.house = parts.house
     this.redis = parts.redis
     this.machines = parts.machines
-    this.proxy = parts.proxy
+    this.proxies = parts.proxies
     this.crew = parts.crew
     this.#resources = resources
   }
@@ -58,11 +58,12 @@ export class Stage implements AsyncDisposable {
     for (let i = 0; i < shape.machines; i++) machines.push(made.use(await startMachine(shape, house, redis, i)))
     const [first] = machines
     if (!first) throw new Error('A stage has a machine.')
-    const proxy = made.use(await startProxy({ host: '127.0.0.1', port: first.port }))
-    const urls = machines.map(({ port }) => `wss://localhost:${port}`)
-    urls[0] = shape.plain
-      ? (first.service.ready.plain ?? '').replace('127.0.0.1', 'localhost')
-      : `wss://localhost:${proxy.port}`
+    const proxies: StallingProxy[] = []
+    for (const { port } of shape.plain ? [] : machines)
+      proxies.push(made.use(await startProxy({ host: '127.0.0.1', port })))
+    const urls = shape.plain
+      ? [(first.service.ready.plain ?? '').replace('127.0.0.1', 'localhost')]
+      : proxies.map(({ port }) => `wss://localhost:${port}`)
     // One key for all: making thousands of them is not what takes the time here.
     const { privateKey: identity } = await generateKey()
     const crew = made.use(
@@ -78,15 +79,18 @@ export class Stage implements AsyncDisposable {
       ),
     )
     if (shape.crew.clients <= 100) await crew.announce(3)
-    return new Stage({ shape, house, redis, machines, proxy, crew }, made.move())
+    return new Stage({ shape, house, redis, machines, proxies, crew }, made.move())
   }
 
   get first(): Machine {
     return this.machines[0]!
   }
 
-  get last(): Machine {
-    return this.machines.at(-1)!
+  /** A machine that has its share of the clients, and how they reach it: whatever happens to it, somebody notices. */
+  victim(random: Random): { machine: Machine; proxy: StallingProxy } {
+    const all = sum(this.proxies.map(({ connections }) => connections))
+    const places = this.machines.map((machine, i) => ({ machine, proxy: this.proxies[i]! }))
+    return random.pick(places.filter(({ proxy }) => proxy.connections >= all / 3))
   }
 
   /** All machines are whole. */
@@ -144,4 +148,8 @@ async function startMachine(
       ...(redis && { REDIS_URL: redis.url }),
     }),
   )
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }

@@ -47,7 +47,7 @@ describe('a planted fault is found:', () => {
   it('a message that is missing at one receiver', () => {
     const { c, result, of } = books()
     of(c).splice(4, 1)
-    expect(result().unexplained).toEqual(['a > group/g 5 at c, sent at 40000'])
+    expect(result().unexplained).toEqual(['a > group/g 5 at c, sent at 40000, between 30100 and 50100'])
     expect(isClean(result())).toBe(false)
   })
 

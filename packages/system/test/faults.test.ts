@@ -1,0 +1,36 @@
+import { afterAll, expect, it } from 'vitest'
+import { faults } from '../faults/faults.ts'
+import { Random } from '../faults/random.ts'
+import { type Row, Run } from '../faults/run.ts'
+import { table } from '../faults/table.ts'
+
+/** Of the whole suite (`npm run faults`) what fits into a minute: a fault of each kind. */
+const selection = [
+  'worker-killed',
+  'rolled',
+  'redis-restarted',
+  'subscribers-overrun',
+  'lines-half-open',
+  'worker-killed-alone',
+]
+/** The storm of the whole suite takes both cores for itself. */
+const mostPerSecond = 1_000
+
+const run = new Run(new Random(1))
+const rows: Row[] = []
+afterAll(async () => {
+  await run[Symbol.asyncDispose]()
+  process.stdout.write(`${table(rows)}\n`)
+})
+
+for (const name of selection) {
+  const fault = faults.find((one) => one.name === name)!
+  it(`${fault.title}: every message once and in order, or its loss is told`, { timeout: 180_000 }, async () => {
+    const traffic = { ...fault.traffic, rate: Math.min(fault.traffic.rate, mostPerSecond) }
+    const row = await run.strike({ ...fault, traffic })
+    rows.push(row)
+    expect(row.wrongs).toEqual([])
+    expect(row.messages).toBeGreaterThan(500)
+    expect(row.delivered).toBeGreaterThan(row.messages / 2)
+  })
+}
