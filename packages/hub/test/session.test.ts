@@ -259,3 +259,12 @@ it('a session that is closed leaves nothing of its token behind', async () => {
   connection.cut()
   expect(worker.context.rates.size).toBe(0)
 })
+
+it('a send that the store does not take is refused with the time after which to try again', async () => {
+  const connection = await connected()
+  connection.send(send(1))
+  await turn()
+  worker.bus.appends.at(-1)?.fail()
+  await turn()
+  expect(last(connection, 'error')).toMatchObject({ code: 'unavailable', number: 1, retry: true, retryAfterMs: 1_000 })
+})

@@ -258,7 +258,7 @@ describe.each(['cluster', 'redis'])('on the bus %s', (bus) => {
     if (bus === 'redis') env.REDIS_URL = keep(await startRedis()).url
   })
 
-  it('a worker that stands still is replaced, its clients come back elsewhere, and what they announce stays', {
+  it('a worker that stands still is replaced, its sessions go on elsewhere, and what they announce stays', {
     timeout: 90_000,
   }, async () => {
     // Who calls again may be given to the worker that stands still, and waits there until it is killed.
@@ -272,8 +272,11 @@ describe.each(['cluster', 'redis'])('on the bus %s', (bus) => {
     const frozen = await pidOf(owner)
     process.kill(frozen, 'SIGSTOP')
     const session = owner.session
-    await eventually(() => expect(owner.session).not.toBe(session), patience)
-    await owner.ready()
+    await eventually(() => {
+      expect(owner.states).toContain('reconnecting silent')
+      expect(owner.states.at(-1)).toBe('connected')
+    }, patience)
+    expect(owner.session).toBe(session)
     await eventually(() => isGone(frozen), patience)
     await eventually(async () => {
       const pids = [...(await processes(watcher)).values()]
