@@ -104,7 +104,8 @@ export class Routes {
 
   /** The publication of a checked frame to one member of its address. */
   publicationTo(frame: SendFrame, session: string): Publication {
-    return { ...this.publication(frame), channel: `session/${session}` }
+    // Nobody has it before the log has: a sender that has to send it again may be given another member.
+    return { ...this.publication(frame), channel: `session/${session}`, around: true }
   }
 }
 
