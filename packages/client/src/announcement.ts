@@ -147,8 +147,8 @@ export class Announcement<T = unknown> implements AsyncDisposable {
       const error = cause instanceof DamonError ? cause : damonError('internal', undefined, { cause })
       const lostLease = this.#owned && (error.code === 'not_found' || error.code === 'not_owner')
       this.#owned = false
-      // It may be this client's own write that raised the generation.
-      if (error.code === 'unknown_outcome') this.#written = undefined
+      // A write whose outcome is unknown changes nothing: if it raised the generation, the hub knows it for this session's own,
+      // or the record ends with the session that wrote it.
       if (session !== this.#session || lostLease) return
       if (error.retry || passing.has(error.code)) await this.#pause(error)
       else if (version === this.#version) this.#refuse(error)

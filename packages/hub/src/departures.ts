@@ -8,8 +8,8 @@ const againMs = 1_000
 interface Departure {
   session: string
   how: 'left' | 'lost'
-  /** All its frames up to this number are settled. */
-  done: number
+  /** Up to which number all its frames are settled. */
+  done: () => number
   told: PromiseWithResolvers<void>
 }
 
@@ -33,7 +33,7 @@ export class Departures {
   }
 
   /** A session that left is over. One that is lost can be taken up elsewhere, once nothing of it is under way here. */
-  add(session: string, how: 'left' | 'lost', done: number): void {
+  add(session: string, how: 'left' | 'lost', done: () => number): void {
     const departure = { session, how, done, told: Promise.withResolvers<void>() }
     this.#open.set(session, departure)
     this.#tell(departure)
@@ -70,7 +70,7 @@ export class Departures {
   async #end({ session, how, done }: Departure): Promise<void> {
     if (how === 'left') return this.#store.endSession(session, how)
     await this.#publisher.confirmed()
-    await this.#store.release(session, done)
+    await this.#store.release(session, done())
   }
 
   #settle(departure: Departure): void {

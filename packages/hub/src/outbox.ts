@@ -121,7 +121,11 @@ export class Outbox {
     this.#bytes = 0
     this.#frames = 0
     if (!this.#socket.writable) return
-    if (this.#write(all)) return
+    if (this.#write(all)) {
+      // Too much may have come in one turn, all of which the kernel took: nobody else says that there is room again.
+      if (this.#level !== 'low') process.nextTick(this.#drain)
+      return
+    }
     this.#unsent.add(all.length, frames)
     if (this.#level === 'low' && this.#isBeyond(highWater)) this.#rise('slow')
   }

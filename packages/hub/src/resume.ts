@@ -119,7 +119,7 @@ async function takeOver(
       await publisher.confirmed()
       const taken = await storeCall(store.takeOver(entry))
       if (!('refused' in taken)) {
-        if (session.isClosed) departures.add(session.id, 'lost', 0)
+        if (session.isClosed) departures.add(session.id, 'lost', () => 0)
         else hold(session, context)
         return taken
       }

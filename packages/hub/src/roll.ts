@@ -18,8 +18,10 @@ export interface Fleet<W> {
   count(): Promise<Load<W>[]>
 }
 
-/** Attempts to even out after a roll. */
-const evenings = 4
+/** Looks at the shares after a roll, at most: as long as clients are still on their way, or the shares are not even. */
+const evenings = 20
+/** Of the sessions before a roll so many are back when nobody is on the way any more: some leave for good. */
+const back = 0.98
 /** Who left one worker is counted by the next after so long, ms. */
 const arriveMs = 500
 
@@ -73,6 +75,7 @@ export class Roll<W> {
     const began = performance.now()
     const old = [...this.#fleet.serving]
     try {
+      const before = total(await this.#fleet.count())
       for (const worker of old) {
         if (this.#stopping.aborted) return
         const next = await this.#fleet.add()
@@ -81,7 +84,7 @@ export class Roll<W> {
         await this.#fleet.retire(worker)
       }
       this.#open()
-      await this.#even()
+      await this.#even(before)
       this.#log.info({ workers: old.length, ms: Math.round(performance.now() - began) }, 'all workers are new')
       this.#done('done')
     } catch (error) {
@@ -96,7 +99,7 @@ export class Roll<W> {
     this.#fleet.accept(this.#fleet.serving)
   }
 
-  async #even(): Promise<void> {
+  async #even(before: number): Promise<void> {
     for (let times = 0; times < evenings && !this.#stopping.aborted; times++) {
       await sleep(arriveMs)
       const loads = await this.#fleet.count()
@@ -105,11 +108,16 @@ export class Roll<W> {
         { sessions: loads.map(({ sessions }) => sessions), part: move?.part.length ?? 0 },
         'the shares of the workers',
       )
-      if (!move) return
+      if (!move && total(loads) >= before * back) return
+      if (!move) continue
       this.#fleet.accept(move.take)
       await this.#fleet.part(move.part)
       await sleep(arriveMs)
       this.#open()
     }
   }
+}
+
+function total<W>(loads: readonly Load<W>[]): number {
+  return loads.reduce((sum, { sessions }) => sum + sessions, 0)
 }

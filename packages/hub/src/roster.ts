@@ -44,7 +44,7 @@ export class Roster {
   /** Its line has ended. */
   end(session: Session): void {
     this.remove(session)
-    this.#departures.add(session.id, session.departure, session.settledNumber)
+    this.#departures.add(session.id, session.departure, () => session.settledNumber)
   }
 
   /** Another worker wants this worker's session. */

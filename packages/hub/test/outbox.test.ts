@@ -176,3 +176,12 @@ it('says that it is slow from its high-water mark on, once, until half of that i
   expect([outbox.pending, told]).toEqual([2, ['slow', 'caught up']])
   expect(outbox.slow).toBe(false)
 })
+
+it('takes frames again when the kernel took at once what was too much for one turn', async () => {
+  socket.quick = true
+  outbox.offer(bytes(60), 1)
+  expect(outbox.offer(bytes(60), 1)).toBe(false)
+  await turn()
+  expect(told).toEqual(['slow', 'drained', 'caught up'])
+  expect(outbox.offer(bytes(60), 1)).toBe(true)
+})

@@ -141,6 +141,16 @@ export function requestsContract(openPlace: () => Promise<TestPlace>): void {
     })
   })
 
+  it('a leased record is written by the session that owns it, whatever generation that knows of', async () => {
+    const owner = await open(one, 'bot/a')
+    const put = (more: object) =>
+      one.store.put({ owner, subject: 'bot/a', key: 'node/a', value: Buffer.from('1'), leased: true, ...more })
+    await put({})
+    expect(await put({ generation: 0 })).toHaveProperty('revision')
+    const other = await open(two, 'bot/a')
+    expect(await put({ owner: other, generation: 0 })).toEqual({ refused: 'conflict' })
+  })
+
   describe('kept records', () => {
     const put = (subject: string, key: string, more: object = {}) =>
       one.store.put({ owner: '', subject, key, value: Buffer.from('1'), leased: false, most: 2, ...more })

@@ -50,6 +50,11 @@ it('leave what is for one member of a group to those who look for one', () => {
   expect(routes.publicationOf(raw({ any: true }))).toBeUndefined()
 })
 
+it('bring what is for one member to it by the log only: sent again after a crash, it may be for another member', () => {
+  const { channel, around } = routes.publicationTo(frame({ any: true }), '00000000000000bb')
+  expect({ channel, around }).toEqual({ channel: 'session/00000000000000bb', around: true })
+})
+
 it('leave alone what is cut short or something else', () => {
   routes.publication(frame({ payload: Buffer.alloc(0) }))
   const whole = raw({ payload: Buffer.alloc(0) })

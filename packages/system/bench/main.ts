@@ -56,8 +56,8 @@ async function main(): Promise<void> {
   const setting: Setting = {
     cores: { server: 0, load: 1 },
     rounds: count(values.rounds),
-    warmMs: count(values.warm ?? (values.full ? '400' : '1000')),
-    measureMs: count(values.measure ?? (values.full ? '800' : '2000')),
+    warmMs: count(values.warm ?? (values.full ? '300' : '1000')),
+    measureMs: count(values.measure ?? (values.full ? '700' : '2000')),
     brief: values.full,
   }
   const began = new Date()

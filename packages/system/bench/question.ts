@@ -65,7 +65,7 @@ export function besidePeers(work: Work, options: { tls?: boolean; without?: Serv
   const cells: Cell[] = [
     { label: labels.damon, server: { kind: 'damon', tls }, work },
     { label: labels.nats, server: { kind: 'nats', tls }, work },
-    { label: labels.socketIo, server: { kind: 'socket-io', tls }, work, rounds: 3 },
+    { label: labels.socketIo, server: { kind: 'socket-io', tls }, work, rounds: 2 },
     { label: labels.plainWs, server: { kind: 'plain-ws', tls }, work, rounds: 1 },
   ]
   return cells.filter(({ server }) => !without.includes(server.kind))

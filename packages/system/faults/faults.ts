@@ -133,7 +133,13 @@ export const faults: readonly Fault[] = [
     bars: { toldLost: 0, ratio: 1.15 },
     async strike(stage) {
       await roll(stage.first)
-      await sleep(1_000)
+      await eventually(
+        () => {
+          const away = stage.crew.members.filter(({ hub }) => hub.state !== 'connected').length
+          if (away > 0) throw new Error(`${away} clients are on their way.`)
+        },
+        { deadlineMs: 60_000 },
+      )
       const counts = new Map<number, number>()
       for (const pid of (await placesOf(stage.crew)).values()) counts.set(pid, (counts.get(pid) ?? 0) + 1)
       return { ratio: Math.max(...counts.values()) / Math.min(...counts.values()) }

@@ -71,7 +71,8 @@ export class Run implements AsyncDisposable {
       const spread = crew.interruptions(from, until).sort((a, b) => a - b)
       const row = describe(fault, stage, comparison, spread)
       row.seconds = (until - began) / 1000
-      row.repaired = (await repaired(stage)) - repairedBefore
+      // A worker that is gone has taken its count along.
+      row.repaired = Math.max((await repaired(stage)) - repairedBefore, 0)
       if (ratio !== undefined) row.ratio = ratio
       row.wrongs.push(...(await recordsSettled(stage)), ...missedBars(fault, row))
       if (row.wrongs.length > 0)

@@ -109,6 +109,26 @@ describe('a loss is explained', () => {
     expect(result()).toMatchObject({ toldLost: 2, unexplained: [] })
   })
 
+  it('by several gaps, whichever of them is about which of several senders', () => {
+    const made = books()
+    const [d, e] = [new Ledger('d'), new Ledger('e')]
+    const others = [d, e].map((sender) => {
+      const entry = sender.send(group, 41_000)
+      entry.outcome = 'safe'
+      return entry
+    })
+    expect(others.map(({ n }) => n)).toEqual([1, 1])
+    made.of(made.b).splice(4, 1)
+    made.c.received.set(streamOf('d', group), [{ n: 1, at: 41_100 }])
+    made.c.received.set(streamOf('e', group), [{ n: 1, at: 41_100 }])
+    const result = () => compare([d, e, made.a, made.b, made.c], (to) => members[to] ?? [])
+    // Of d and e any later word may tell; of a only the first.
+    made.b.gaps.push({ destination: group, count: 1, at: 45_000 }, { destination: group, count: 1, at: 90_000 })
+    expect(result().unexplained).toHaveLength(1)
+    made.b.gaps.push({ destination: group, count: 1, at: 91_000 })
+    expect(result()).toMatchObject({ toldLost: 3, unexplained: [] })
+  })
+
   it('by nothing that is about fewer messages, another destination, another time or another receiver', () => {
     for (const [receiver, gap] of [
       ['b', { destination: group, count: 1, at: 50_000 }],

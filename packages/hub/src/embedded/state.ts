@@ -548,7 +548,8 @@ function plain(record: Owned): StoredRecord {
 function refusal(old: Owned | undefined, put: Put): ErrorCode | undefined {
   if (put.expect !== undefined && put.expect !== (old?.revision ?? 0)) return 'conflict'
   if (!old) return undefined
-  if (put.generation !== undefined && old.generation > put.generation) return 'conflict'
+  const own = old.leased && old.owner === put.owner
+  if (put.generation !== undefined && old.generation > put.generation && !own) return 'conflict'
   const held = old.leased && old.state === 'live' && old.owner !== put.owner && old.subject !== put.subject
   return held ? 'not_owner' : undefined
 }

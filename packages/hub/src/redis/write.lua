@@ -14,7 +14,8 @@ if what == 'patch' then
   if not live or old.owner ~= owner then return { 'not_owner' } end
 else
   if ARGV[6] ~= '' and tonumber(ARGV[6]) ~= (old and old.revision or 0) then return { 'conflict' } end
-  if old and ARGV[7] ~= '' and old.generation > tonumber(ARGV[7]) then return { 'conflict' } end
+  local own = old and old.leased and old.owner == owner
+  if old and not own and ARGV[7] ~= '' and old.generation > tonumber(ARGV[7]) then return { 'conflict' } end
   if live and old.owner ~= owner and old.subject ~= subject then return { 'not_owner' } end
   if what == 'put' and leased then
     local stage = redis.call('HGET', KEYS[5], 'stage')

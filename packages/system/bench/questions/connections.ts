@@ -31,7 +31,7 @@ export const idlePlain: Question = {
   name: 'idle',
   title: '10,000 idle connections',
   figures: idleFigures,
-  cells: besidePeers(idle).map(few),
+  cells: besidePeers(idle, { without: ['plain-ws'] }).map(few),
   bars: [
     { figure: 'rssKiB', of: labels.damon, to: labels.nats, most: 0.4 },
     { figure: 'rssKiB', of: labels.damon, most: 10 },
