@@ -308,14 +308,14 @@ export class Delivery implements LocalMembers {
     this.behind(held.behind)
   }
 
-  /** Delivers it. What waited is late when another channel has moved on; of one append it may, but nothing tells. */
+  /** Delivers it. What waited is late when something else has gone ahead of it; of one append it may have, but nothing tells. */
   #give(channel: Channel, { batch, stamp }: Logged, waited: boolean): void {
     const latest = this.#latest
     if (latest.channel !== batch.channel) {
       latest.elsewhere = latest.stamp
       latest.channel = batch.channel
     }
-    const isLate = waited && stamp <= latest.elsewhere
+    const isLate = waited && (stamp <= latest.elsewhere || stamp < latest.stamp)
     if (stamp > latest.stamp) latest.stamp = stamp
     this.#deliver(channel, isLate ? late(batch) : batch, stamp)
   }

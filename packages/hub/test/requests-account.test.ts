@@ -7,10 +7,11 @@ import { expect, it } from 'vitest'
 import { dialler } from './simulation/dialler.ts'
 import type { Line } from './simulation/line.ts'
 import { Machine } from './simulation/machine.ts'
+import { usual } from './simulation/run.ts'
 import { VirtualTime } from './simulation/virtual-time.ts'
 
 const times = { graceMs: 15_000, awayMs: 2_000, resumeMs: 60_000 }
-const weather = { clientMs: 6, busMs: 3, batchLoss: 0 }
+const weather = { ...usual.weather, clientMs: 6, busMs: 3 }
 const heartbeatMs = 2_000
 const { privateKey } = await generateKey()
 

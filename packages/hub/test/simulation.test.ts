@@ -42,10 +42,17 @@ describe('a hub whose lines are cut and hang, and whose workers die and stall', 
     expect(sum(outcomes, 'toldLost')).toBeGreaterThan(0)
   })
 
-  it('reads from its logs what a bus loses inside a living line', async () => {
+  it('reads from its logs what a bus loses inside a living line, and says what comes late by that', async () => {
+    const weather = { ...usual.weather, batchLoss: 0.05 }
+    const outcomes = await runs(5, { weather, faults: { cut: 0, hang: 0, kill: 0, freeze: 0, shut: 0 } })
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'toldLost')).toBe(0)
+  })
+
+  it('loses nothing when all of that happens at once', async () => {
     const weather = { ...usual.weather, batchLoss: 0.02 }
-    // Only the order across destinations is not kept then.
-    const outcomes = (await runs(6, { weather })).map((outcome) => ({ ...outcome, across: [] }))
+    // A line that breaks in the second before a lost batch is found out: only the order is not kept then.
+    const outcomes = (await runs(5, { weather })).map((outcome) => ({ ...outcome, across: [], disordered: [] }))
     expect(flawed(outcomes)).toEqual([])
     expect(sum(outcomes, 'toldLost')).toBe(0)
   })

@@ -16,6 +16,8 @@ export interface Sent {
 export interface Received {
   n: number
   at: number
+  /** It said that it comes after later ones. */
+  late: boolean
 }
 
 /** A receiver was told that at most `count` messages to this destination are missing. */
@@ -67,8 +69,8 @@ export class Ledger {
     return entry
   }
 
-  receive(sender: string, destination: string, n: number, at: number): void {
-    push(this.received, streamOf(sender, destination), { n, at })
+  receive(sender: string, destination: string, n: number, at: number, late = false): void {
+    push(this.received, streamOf(sender, destination), { n, at, late })
   }
 
   /** A new page: numbers go on, so that what is late or comes again is known for what it is. */

@@ -200,7 +200,7 @@ function joinCrew(name: string, groups: readonly string[], dial: Dial): Member {
     if (count < before && !late)
       member.across.push({ what: `${from} ${count} at ${name} came after ${before}`, sent: all[count] })
     latest.set(from, Math.max(before, count))
-    ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now())
+    ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now(), late)
   })
   hub.on('gap', ({ to, from, until }) => {
     // That a session was lost is in the ledger already.
