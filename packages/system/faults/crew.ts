@@ -4,11 +4,11 @@ import type { Destination } from '@damon/client/destination'
 import type { Hub } from '@damon/client/hub'
 import type { Watch } from '@damon/client/watch'
 import { DamonError } from '@damon/protocol/errors'
+import { type Comparison, compare } from '@damon/testkit/comparison'
+import { destinationOf, Ledger, type Outcome, ownInbox, type Sent } from '@damon/testkit/ledger'
+import { Questions } from '@damon/testkit/questions'
+import type { Random } from '@damon/testkit/random'
 import type { Credential } from '@damon/trust/credential'
-import { type Comparison, compare } from './comparison.ts'
-import { destinationOf, Ledger, type Outcome, ownInbox, type Sent } from './ledger.ts'
-import { Questions } from './questions.ts'
-import type { Random } from './random.ts'
 
 /** How a crew talks. */
 export interface Traffic {
@@ -204,7 +204,7 @@ export class Crew implements AsyncDisposable {
       const { byteOffset, byteLength, buffer } = value as Uint8Array
       const n = new DataView(buffer, byteOffset, byteLength).getUint32(0)
       if (late) this.#late++
-      ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now())
+      ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now(), late)
     })
     hub.handle(question, (id) => {
       this.questions.run(id as string, name)

@@ -1,5 +1,5 @@
+import type { Random } from '@damon/testkit/random'
 import type { Traffic } from './crew.ts'
-import type { Random } from './random.ts'
 import type { Stage, StageShape } from './stage.ts'
 
 /** Something that goes wrong while a crew talks. */

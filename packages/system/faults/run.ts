@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Comparison, isClean } from './comparison.ts'
+import { type Comparison, isClean } from '@damon/testkit/comparison'
+import type { Ledger } from '@damon/testkit/ledger'
+import type { Random } from '@damon/testkit/random'
 import type { Fault } from './fault.ts'
-import type { Ledger } from './ledger.ts'
-import type { Random } from './random.ts'
 import { Stage, type StageShape } from './stage.ts'
 
 /** One line of the table. */

@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { onFreePorts } from '@damon/testkit/free-port'
+import type { Random } from '@damon/testkit/random'
 import { type RedisServer, startRedis } from '@damon/testkit/redis-server'
 import { type StallingProxy, startProxy } from '@damon/testkit/stalling-proxy'
 import { generateKey } from '@damon/trust/keys'
@@ -8,7 +9,6 @@ import { Redis } from 'ioredis'
 import { buildHouse, type House } from '../src/house.ts'
 import { Crew, type CrewShape } from './crew.ts'
 import { kill, Machine } from './machine.ts'
-import type { Random } from './random.ts'
 
 /** What a stage is built of. Stages of the same shape are used again. */
 export interface StageShape {

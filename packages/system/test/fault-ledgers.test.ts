@@ -1,7 +1,7 @@
+import { compare, isClean } from '@damon/testkit/comparison'
+import { Ledger, ownInbox, streamOf } from '@damon/testkit/ledger'
+import { Questions } from '@damon/testkit/questions'
 import { describe, expect, it } from 'vitest'
-import { compare, isClean } from '../faults/comparison.ts'
-import { Ledger, ownInbox, streamOf } from '../faults/ledger.ts'
-import { Questions } from '../faults/questions.ts'
 
 const group = 'group/g'
 const members: Record<string, string[]> = { [group]: ['b', 'c'], [`any ${group}`]: ['b', 'c'], 'client/bot/b': ['b'] }

@@ -1,6 +1,6 @@
+import { Random } from '@damon/testkit/random'
 import { afterAll, expect, it } from 'vitest'
 import { faults } from '../faults/faults.ts'
-import { Random } from '../faults/random.ts'
 import { type Row, Run } from '../faults/run.ts'
 import { table } from '../faults/table.ts'
 

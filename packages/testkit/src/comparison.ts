@@ -46,8 +46,13 @@ export function compare(ledgers: readonly Ledger[], members: (destination: strin
       const byNumber = new Map(sent.map((entry) => [entry.n, entry]))
       for (const receiver of receivers) checkReceived(found, receiver, stream, byNumber)
       if (destination.startsWith('any ')) checkAny(found, accounts, stream, sent, receivers)
-      else for (const receiver of receivers) checkComplete(found, accounts, stream, sent, receiver, destination)
+      else for (const receiver of receivers) checkComplete(accounts, stream, sent, receiver, destination)
     }
+  }
+  for (const account of accounts.values()) {
+    const { toldLost, unexplained } = account.settle()
+    found.toldLost += toldLost
+    found.unexplained.push(...unexplained)
   }
   for (const receiver of ledgers) {
     for (const [stream, received] of receiver.received) {
@@ -82,7 +87,6 @@ function checkReceived(found: Comparison, receiver: Ledger, stream: string, sent
 
 /** Whatever is safe was received, or its loss was told between the messages around it. */
 function checkComplete(
-  found: Comparison,
   accounts: Map<string, Account>,
   stream: string,
   sent: readonly Sent[],
@@ -94,8 +98,9 @@ function checkComplete(
   for (const entry of sent) {
     if (entry.outcome !== 'safe' || received.has(entry.n)) continue
     const { after, before } = around(entry)
-    if (accounts.get(receiver.name)?.explains(destination, Math.max(after, entry.at), before)) found.toldLost++
-    else found.unexplained.push(`${stream} ${entry.n} at ${receiver.name}, sent at ${Math.round(entry.at)}`)
+    const [sentAt, from, until] = [entry.at, after, before].map((at) => Math.round(at))
+    const what = `${stream} ${entry.n} at ${receiver.name}, sent at ${sentAt}, between ${from} and ${until}`
+    accounts.get(receiver.name)?.misses({ what, destination, after: Math.max(after, entry.at), before })
   }
 }
 
@@ -115,7 +120,7 @@ function checkAny(
     const count = takers.get(n) ?? 0
     if (count > 1) found.duplicates.push(`${stream} ${n} at ${count} members`)
     if (count > 0 || outcome !== 'safe') continue
-    const told = receivers.some(({ name }) => accounts.get(name)?.explains(ownInbox, at, Number.POSITIVE_INFINITY))
+    const told = receivers.some(({ name }) => accounts.get(name)?.explains(ownInbox, at))
     if (told) found.toldLost++
     else found.unexplained.push(`${stream} ${n} at no member, sent at ${Math.round(at)}`)
   }
@@ -138,29 +143,47 @@ function surroundings(sent: readonly Sent[], received: Map<number, Received>) {
   }
 }
 
-/** What one receiver was told to have lost; a gap of so many explains so many, and no more. */
+/** Something that a receiver has not got, and the times between which it should have. */
+interface Miss {
+  what: string
+  destination: string
+  after: number
+  before: number
+}
+
+/** What one receiver has not got, and what it was told of that; a gap of so many explains so many, and no more. */
 class Account {
   readonly #ledger: Ledger
-  readonly #left: number[]
+  readonly #misses: Miss[] = []
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger
-    this.#left = ledger.gaps.map(({ count }) => count)
   }
 
-  /** Whether a word was told between these times that covers one more message to this destination. */
-  explains(destination: string, after: number, before: number): boolean {
+  misses(miss: Miss): void {
+    this.#misses.push(miss)
+  }
+
+  /** Whether a word was told after this time that may be about a message to this destination. */
+  explains(destination: string, after: number): boolean {
     const { gaps, resets } = this.#ledger
-    if (resets.some(({ from, until }) => until >= after - slackMs && from <= before + slackMs)) return true
-    const index = gaps.findIndex(
-      (gap, i) =>
-        gap.destination === destination &&
-        (this.#left[i] ?? 0) > 0 &&
-        gap.at >= after - slackMs &&
-        gap.at <= before + slackMs,
-    )
-    if (index < 0) return false
-    this.#left[index] = (this.#left[index] ?? 0) - 1
-    return true
+    if (resets.some(({ until }) => until >= after - slackMs)) return true
+    return gaps.some((gap) => gap.destination === destination && gap.at >= after - slackMs)
+  }
+
+  /** Gives every word as many misses as it can be about, those first that no later word can be about. */
+  settle(): { toldLost: number; unexplained: string[] } {
+    const { gaps, resets } = this.#ledger
+    const isReset = ({ after, before }: Miss) =>
+      resets.some(({ from, until }) => until >= after - slackMs && from <= before + slackMs)
+    let left = this.#misses.filter((miss) => !isReset(miss)).sort((a, b) => a.before - b.before)
+    for (const { destination, count, at } of [...gaps].sort((a, b) => a.at - b.at)) {
+      let room = count
+      left = left.filter((miss) => {
+        const about = miss.destination === destination && at >= miss.after - slackMs && at <= miss.before + slackMs
+        return !(about && room-- > 0)
+      })
+    }
+    return { toldLost: this.#misses.length - left.length, unexplained: left.map(({ what }) => what) }
   }
 }

@@ -17,7 +17,7 @@ export interface Received {
   n: number
   at: number
   /** It said that it comes after later ones. */
-  late: boolean
+  late?: boolean
 }
 
 /** A receiver was told that at most `count` messages to this destination are missing. */
