@@ -1,5 +1,4 @@
 import cluster, { type Worker as Child } from 'node:cluster'
-import { once } from 'node:events'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Load } from './balance.ts'
@@ -170,7 +169,7 @@ export class Workers implements Fleet<Child> {
   }
 
   async #end(child: Child, stop: PrimaryOrder, withinMs: number): Promise<void> {
-    const exited = once(child, 'exit')
+    const exited = exitOf(child)
     order(child, stop)
     const timer = setTimeout(() => child.process.kill('SIGKILL'), withinMs)
     await exited.finally(() => clearTimeout(timer))
@@ -237,18 +236,31 @@ export class Workers implements Fleet<Child> {
 
 /** Resolves when it serves; rejects when it ends before, or with the signal's reason. */
 async function serves(child: Child, signal: AbortSignal): Promise<void> {
-  const ended = once(child, 'exit', { signal }).then(() => {
-    throw new Error('A worker ended before it served. Its log says why.')
-  })
-  for (;;) {
-    const [report] = (await Promise.race([once(child, 'message', { signal }), ended])) as [WorkerReport]
-    if (report.kind === 'up') return
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const hear = (report: WorkerReport) => {
+    if (report.kind === 'up') resolve()
   }
+  const late = () => reject(signal.reason)
+  child.on('message', hear)
+  signal.addEventListener('abort', late, { once: true })
+  exitOf(child).then(() => reject(new Error('A worker ended before it served. Its log says why.')))
+  try {
+    signal.throwIfAborted()
+    await promise
+  } finally {
+    child.off('message', hear)
+    signal.removeEventListener('abort', late)
+  }
+}
+
+/** Resolves when the process is gone; an error of the line to it is no reason not to wait, as it would be for `once`. */
+function exitOf(child: Child): Promise<void> {
+  return new Promise((resolve) => void child.once('exit', () => resolve()))
 }
 
 /** Tells a worker what to do; nothing happens where it is gone. */
 function order(child: Child, what: PrimaryOrder): void {
-  if (child.isConnected()) child.send(what)
+  if (child.isConnected()) child.send(what, () => undefined)
 }
 
 /** Time for so many clients to connect elsewhere, one after another: each costs the other worker some ms. */

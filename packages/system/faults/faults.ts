@@ -300,7 +300,9 @@ async function roll(machine: Machine): Promise<void> {
   machine.service.signal('SIGHUP')
   const deadline = performance.now() + 120_000
   while ((await machine.metric('damon_hub_rolls_total{result="done"}')) <= rolls) {
-    if (performance.now() > deadline) throw new Error(`The roll does not end:\n${machine.output.slice(-4_000)}`)
+    const failed = machine.output.includes('the old ones go on')
+    if (failed || performance.now() > deadline)
+      throw new Error(`The roll does not end:\n${machine.output.slice(-4_000)}`)
     await sleep(50)
   }
   const left = machine.workers.filter((pid) => old.has(pid))
