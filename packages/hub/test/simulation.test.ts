@@ -20,6 +20,8 @@ async function firstFlaw(most: number, unusual: Partial<Scenario> = {}): Promise
   return undefined
 }
 
+const none = { cut: 0, hang: 0, kill: 0, freeze: 0, shut: 0, slow: 0, collapse: 0 }
+
 const sum = (outcomes: readonly Outcome[], of: 'resumed' | 'toldLost' | 'begun') =>
   outcomes.reduce((total, outcome) => total + outcome[of], 0)
 const flawed = (outcomes: readonly Outcome[]) => outcomes.filter((outcome) => !isFlawless(outcome))
@@ -36,7 +38,7 @@ describe('a hub whose lines are cut and hang, and whose workers die and stall', 
     const outcomes = await runs(6, {
       resumeMs: 1_000,
       awayMs: 100,
-      faults: { cut: 1, hang: 0, kill: 0, freeze: 0, shut: 3 },
+      faults: { ...none, cut: 1, shut: 3 },
     })
     expect(flawed(outcomes)).toEqual([])
     expect(sum(outcomes, 'toldLost')).toBeGreaterThan(0)
@@ -44,9 +46,22 @@ describe('a hub whose lines are cut and hang, and whose workers die and stall', 
 
   it('reads from its logs what a bus loses inside a living line, and says what comes late by that', async () => {
     const weather = { ...usual.weather, batchLoss: 0.05 }
-    const outcomes = await runs(5, { weather, faults: { cut: 0, hang: 0, kill: 0, freeze: 0, shut: 0 } })
+    const outcomes = await runs(5, { weather, faults: none })
     expect(flawed(outcomes)).toEqual([])
     expect(sum(outcomes, 'toldLost')).toBe(0)
+  })
+
+  it('tells a receiver what it was too slow for', async () => {
+    const weather = { ...usual.weather, kernelBytes: 256, outboxFrames: 8 }
+    const outcomes = await runs(5, { weather, faults: { ...none, slow: 6 } })
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'toldLost')).toBeGreaterThan(0)
+  })
+
+  it('tells what is lost when the primary dies, and has every record again', async () => {
+    const outcomes = await runs(5, { faults: { ...none, cut: 2, collapse: 0.7 } })
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'toldLost')).toBeGreaterThan(0)
   })
 
   it('loses nothing when all of that happens at once', async () => {
@@ -59,11 +74,11 @@ describe('a hub whose lines are cut and hang, and whose workers die and stall', 
 })
 
 describe('without the rule of', { timeout: patience }, () => {
-  const harder = { faults: { cut: 3, hang: 1, kill: 2, freeze: 1, shut: 0 } }
+  const harder = { faults: { ...none, cut: 3, hang: 1, kill: 2, freeze: 1 } }
   // Where workers die while much is on its way to the log.
   const slowLog = {
     weather: { ...usual.weather, busMs: 40 },
-    faults: { cut: 0, hang: 0, kill: 6, freeze: 0, shut: 0 },
+    faults: { ...none, kill: 6 },
   }
   const where: Record<Rule, Partial<Scenario>> = {
     again: { ...slowLog, any: 0 },

@@ -25,6 +25,8 @@ export interface Row {
   /** Longest time without a message, ms: of all clients but the worst hundredth, and of the worst. */
   interruption: { p99: number; max: number }
   ratio?: number
+  /** From the end of the fault until every record is live in every watch, ms. */
+  recordsMs: number
   /** Everything that must not be, in words; empty when the line is good. */
   wrongs: string[]
   /** What the hubs said last, where something is wrong. */
@@ -36,6 +38,8 @@ const loggedLines = 300
 
 /** Time of talk before and after a fault, ms. */
 const calmMs = { before: 1_000, after: 2_000 }
+/** How often records are looked at, ms. */
+const recordsLookMs = 20
 /** How long what is late may take. */
 const settleMs = 20_000
 
@@ -64,6 +68,8 @@ export class Run implements AsyncDisposable {
       const from = performance.now()
       ratio = (await fault.strike(stage, this.#random))?.ratio
       await stage.whole()
+      const ended = performance.now()
+      const recordsMs = recordsSettled(stage).then(() => performance.now() - ended)
       await sleep(calmMs.after)
       until = performance.now()
       await crew.hush()
@@ -74,6 +80,7 @@ export class Run implements AsyncDisposable {
       // A worker that is gone has taken its count along.
       row.repaired = Math.max((await repaired(stage)) - repairedBefore, 0)
       if (ratio !== undefined) row.ratio = ratio
+      row.recordsMs = Math.round(await recordsMs)
       row.wrongs.push(...(await recordsSettled(stage)), ...missedBars(fault, row))
       if (row.wrongs.length > 0)
         row.log = stage.machines.flatMap(({ output }) => output.split('\n').slice(-loggedLines))
@@ -130,7 +137,7 @@ async function recordsSettled({ crew }: Stage): Promise<string[]> {
   for (;;) {
     const wrongs = crew.recordWrongs()
     if (wrongs.length === 0 || performance.now() > deadline) return wrongs
-    await sleep(100)
+    await sleep(recordsLookMs)
   }
 }
 
@@ -153,6 +160,7 @@ function describe(fault: Fault, { crew }: Stage, comparison: Comparison, interru
     messages,
     delivered,
     repaired: 0,
+    recordsMs: 0,
     resumed: sum(crew.members.map(({ resumed }) => resumed)),
     toldLost,
     unknown,

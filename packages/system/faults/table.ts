@@ -12,6 +12,7 @@ const heads = [
   'unexplained',
   'twice',
   'interruption p99, max ms',
+  'records after ms',
 ]
 
 /** The table, one line for each fault. */
@@ -28,6 +29,7 @@ export function table(rows: readonly Row[]): string {
     number(row.unexplained),
     number(row.duplicates),
     `${number(row.interruption.p99)}, ${number(row.interruption.max)}${row.ratio === undefined ? '' : `; ratio ${row.ratio.toFixed(2)}`}`,
+    number(row.recordsMs),
   ])
   const widths = heads.map((head, i) => Math.max(head.length, ...cells.map((row) => row[i]?.length ?? 0)))
   const line = (texts: readonly string[]) =>

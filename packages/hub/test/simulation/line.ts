@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream'
 
-/** What an end of a line holds for the other one before its writer has to wait, bytes. */
-const kernelBytes = 256 * 1024
+/** What an end of a line usually holds for the other one before its writer has to wait, bytes. */
+const usualBytes = 256 * 1024
 
 interface Parcel {
   bytes: Buffer | null
@@ -43,7 +43,7 @@ class End extends Duplex {
     const parcel: Parcel = { bytes, at: Math.max(last, this.#line.arrival()) }
     this.#coming.push(parcel)
     this.#bytes += bytes?.length ?? 0
-    if (this.#bytes > kernelBytes) parcel.taken = taken
+    if (this.#bytes > this.#line.kernelBytes) parcel.taken = taken
     else taken?.()
     this.arrange()
   }
@@ -101,10 +101,12 @@ export class Line {
   readonly #delay: () => number
   #hangs = false
   isCut = false
+  readonly kernelBytes: number
 
   /** `delay` gives each parcel's time on the way, ms. */
-  constructor(delay: () => number) {
+  constructor(delay: () => number, kernelBytes = usualBytes) {
     this.#delay = delay
+    this.kernelBytes = kernelBytes
     const [near, far] = [new End(this), new End(this)]
     near.peer = far
     far.peer = near

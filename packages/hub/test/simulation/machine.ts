@@ -35,6 +35,10 @@ export interface Weather {
   clientMs: number
   /** From a worker to its primary. */
   busMs: number
+  /** What a line to a client holds, bytes. */
+  kernelBytes: number
+  /** What a session's outbox holds, frames. */
+  outboxFrames: number
   /** That a batch vanishes on its way to a worker, though its line lives. */
   batchLoss: number
   /** Most that batches come later than what the store says, ms: against the promise of the bus. */
@@ -104,7 +108,7 @@ class Worker {
     App.start({
       open,
       identity,
-      settings: { heartbeatMs: 2_000, frameBytes: 65_536, outboxBytes: 262_144, outboxFrames: 4_096 },
+      settings: { heartbeatMs: 2_000, frameBytes: 65_536, outboxBytes: 262_144, outboxFrames: weather.outboxFrames },
       rates: new Map(),
       bus: 'cluster',
       log,
@@ -156,7 +160,7 @@ class Worker {
 
 /** A hub of several workers on one machine, with the real code of all of them. */
 export class Machine {
-  readonly #host: EmbeddedHost
+  #host: EmbeddedHost
   readonly #random: Random
   readonly #weather: Weather
   readonly #times: StoreTimes
@@ -169,7 +173,7 @@ export class Machine {
     this.#random = options.random
     this.#weather = options.weather
     this.#count = options.workers
-    this.#host = new EmbeddedHost({ kept: openKept(':memory:'), times: options.times, log })
+    this.#host = this.#newHost()
     for (let i = 0; i < options.workers; i++) this.#begin()
   }
 
@@ -177,7 +181,7 @@ export class Machine {
   dial(): Line | undefined {
     const serving = performance.now() < this.#shutUntil ? [] : this.#workers.filter((worker) => worker.serves)
     if (serving.length === 0) return undefined
-    const line = new Line(() => this.#random.next() * this.#weather.clientMs)
+    const line = new Line(() => this.#random.next() * this.#weather.clientMs, this.#weather.kernelBytes)
     this.#random.pick(serving).accept(line)
     return line
   }
@@ -197,9 +201,22 @@ export class Machine {
     this.#replace(worker)
   }
 
+  /** The primary dies, and all workers with it; what it had in memory is gone. */
+  collapse(): void {
+    for (const worker of this.#workers) worker.kill()
+    this.#workers = []
+    this.#host[Symbol.dispose]()
+    this.#host = this.#newHost()
+    for (let i = 0; i < this.#count; i++) setTimeout(() => this.#begin(), 500)
+  }
+
   close(): void {
     for (const worker of this.#workers) worker.kill()
     this.#host[Symbol.dispose]()
+  }
+
+  #newHost(): EmbeddedHost {
+    return new EmbeddedHost({ kept: openKept(':memory:'), times: this.#times, log })
   }
 
   #replace(worker: Worker): void {

@@ -20,7 +20,7 @@ export interface Scenario {
   /** How long a session without a line counts as there. */
   awayMs: number
   /** Faults per 100 messages, of each kind. */
-  faults: { cut: number; hang: number; kill: number; freeze: number; shut: number }
+  faults: { cut: number; hang: number; kill: number; freeze: number; shut: number; slow: number; collapse: number }
 }
 
 /** What came of it. */
@@ -35,16 +35,18 @@ export interface Outcome extends Comparison {
   wrongs: string[]
 }
 
+const usualRoom = { kernelBytes: 262_144, outboxFrames: 4_096 }
+
 export const usual: Omit<Scenario, 'seed'> = {
   workers: 3,
   clients: 8,
   groups: 3,
   messages: 400,
   any: 0.1,
-  weather: { clientMs: 6, busMs: 3, batchLoss: 0, batchLag: 0, hasty: false, careless: false },
+  weather: { clientMs: 6, busMs: 3, batchLoss: 0, batchLag: 0, hasty: false, careless: false, ...usualRoom },
   resumeMs: 60_000,
   awayMs: 2_000,
-  faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3, shut: 0 },
+  faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3, shut: 0, slow: 0, collapse: 0 },
 }
 
 /** Runs it: the same seed does the same. */
@@ -58,7 +60,7 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
   const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })
   crew.start(2)
   await time.pass(2_000)
-  const { cut, hang, kill, freeze, shut } = scenario.faults
+  const { cut, hang, kill, freeze, shut, slow, collapse } = scenario.faults
   for (let i = 0; i < scenario.messages; i++) {
     crew.speak()
     if (random.next() < 0.05) crew.ask()
@@ -76,6 +78,11 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
       line?.cut()
       machine.shut(4_000)
     }
+    if (random.next() * 100 < slow) {
+      line?.hang()
+      setTimeout(() => line?.move(), random.next() * 1_500)
+    }
+    if (random.next() * 100 < collapse) machine.collapse()
     if (worker && random.next() * 100 < kill) machine.kill(worker)
     if (worker && random.next() * 100 < freeze) {
       worker.freeze()
