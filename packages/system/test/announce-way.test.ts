@@ -198,7 +198,9 @@ describe('an audio node on its way to the bots', () => {
     const holder = workers.find(({ value }) => value?.origin === before.worker)
     process.kill(holder!.value!.pid, 'SIGKILL')
     await eventually(() => {
-      expect(sessionIn(services).key).not.toBe(before.key)
+      // The same session, on another worker.
+      expect(sessionIn(services)).toMatchObject({ key: before.key })
+      expect(sessionIn(services).worker).not.toBe(before.worker)
       expect(nodes.entries.get('node/moved')?.state).toBe('live')
     })
     lavalink.stats = { ...lavalink.stats, players: 7 }
