@@ -64,12 +64,14 @@ class End extends Duplex {
   }
 
   #deliver(): void {
-    const parcel = this.#coming.shift()
-    if (!parcel || this.destroyed) return
-    this.#bytes -= parcel.bytes?.length ?? 0
-    this.bytesRead += parcel.bytes?.length ?? 0
-    this.push(parcel.bytes)
-    parcel.taken?.()
+    const now = performance.now()
+    while (!this.destroyed && this.#coming[0] && this.#coming[0].at <= now) {
+      const parcel = this.#coming.shift() as Parcel
+      this.#bytes -= parcel.bytes?.length ?? 0
+      this.bytesRead += parcel.bytes?.length ?? 0
+      this.push(parcel.bytes)
+      parcel.taken?.()
+    }
     this.arrange()
   }
 
