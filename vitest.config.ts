@@ -6,7 +6,7 @@ export default defineConfig({
     globalSetup: ['packages/testkit/src/requirements.ts'],
     reporters: ['default', './packages/testkit/src/reporter.ts'],
     pool: 'forks',
-    maxWorkers: 3,
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 90_000,
   },
