@@ -5,12 +5,7 @@ import { type Row, Run } from '../faults/run.ts'
 import { table } from '../faults/table.ts'
 
 /** Of the whole suite (`npm run faults`) what fits into less than a minute: a worker that dies, a roll, a bus that loses, lines that die. */
-const selection = [
-  'worker-killed',
-  'rolled',
-  'subscribers-overrun',
-  'lines-half-open',
-]
+const selection = ['worker-killed', 'rolled', 'subscribers-overrun', 'lines-half-open']
 /** The storm of the whole suite takes both cores for itself. */
 const mostPerSecond = 1_000
 
