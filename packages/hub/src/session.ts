@@ -589,11 +589,7 @@ export class Session
     context.watches.removeAll(this)
     // What it wanted to be, it may not be.
     if (this.registered) context.requests.endSession(this.id)
-    if (this.#identified) {
-      for (const channel of ['all', `client/${this.subject}`, `session/${this.id}`])
-        context.delivery.remove(channel, this)
-      for (const group of this.#groups ?? []) context.delivery.remove(`group/${group}`, this)
-    }
+    for (const channel of this.channels) context.delivery.remove(channel, this)
     this.#ended(this)
   }
 }

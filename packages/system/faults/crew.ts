@@ -3,9 +3,8 @@ import { connect } from '@damon/client/connect'
 import type { Destination } from '@damon/client/destination'
 import type { Hub } from '@damon/client/hub'
 import type { Watch } from '@damon/client/watch'
-import { DamonError } from '@damon/protocol/errors'
 import { type Comparison, compare } from '@damon/testkit/comparison'
-import { destinationOf, Ledger, type Outcome, ownInbox, type Sent } from '@damon/testkit/ledger'
+import { destinationOf, Ledger, outcomeOf, ownInbox } from '@damon/testkit/ledger'
 import { Questions } from '@damon/testkit/questions'
 import type { Random } from '@damon/testkit/random'
 import type { Credential } from '@damon/trust/credential'
@@ -324,11 +323,4 @@ function openIn({ sent }: Ledger, atLeast = 1): boolean {
   for (const list of sent.values())
     for (let i = list.length - 1; i >= 0 && list[i]?.outcome === 'open'; i--) if (++open >= atLeast) return true
   return false
-}
-
-/** What an error says about the message that it is about. */
-function outcomeOf(error: unknown): Exclude<Sent['outcome'], 'open'> {
-  const known: Record<string, Outcome> = { unavailable: 'perhaps', unknown_outcome: 'perhaps' }
-  const code = error instanceof DamonError ? error.code : ''
-  return (known[code] ?? 'never') as Exclude<Outcome, 'open'>
 }

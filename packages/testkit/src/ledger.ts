@@ -1,8 +1,16 @@
+import { DamonError } from '@damon/protocol/errors'
+
 /**
  * What the sender was told of a message: `safe` is acknowledged; `perhaps` it was not (`unavailable`, `unknown_outcome`), so it
  * may have arrived; `never` is one that did not leave; `open` until anything was told.
  */
 export type Outcome = 'open' | 'safe' | 'perhaps' | 'never'
+
+/** What an error says about the message that it is about. */
+export function outcomeOf(error: unknown): Exclude<Outcome, 'open'> {
+  const code = error instanceof DamonError ? error.code : ''
+  return code === 'unavailable' || code === 'unknown_outcome' ? 'perhaps' : 'never'
+}
 
 /** One message in its sender's ledger. Times are monotonic ms. */
 export interface Sent {

@@ -1,8 +1,7 @@
 import { Hub } from '@damon/client/hub'
 import type { Dial } from '@damon/client/transport'
 import type { Watch } from '@damon/client/watch'
-import { DamonError } from '@damon/protocol/errors'
-import { destinationOf, Ledger, type Outcome, ownInbox, type Sent } from '@damon/testkit/ledger'
+import { destinationOf, Ledger, outcomeOf, ownInbox, type Sent } from '@damon/testkit/ledger'
 import { Questions } from '@damon/testkit/questions'
 import type { Random } from '@damon/testkit/random'
 import { generateKey } from '@damon/trust/keys'
@@ -151,11 +150,6 @@ function send(ledger: Ledger, address: string, any: boolean, act: (bytes: Uint8A
       entry.outcome = outcomeOf(error)
     },
   )
-}
-
-function outcomeOf(error: unknown): Exclude<Sent['outcome'], 'open'> {
-  const perhaps: Record<string, Outcome> = { unavailable: 'perhaps', unknown_outcome: 'perhaps' }
-  return (perhaps[error instanceof DamonError ? error.code : ''] ?? 'never') as Exclude<Outcome, 'open'>
 }
 
 function joinCrew(name: string, groups: readonly string[], dial: Dial): Member {
