@@ -39,7 +39,7 @@ describe('a hello', () => {
     connection.hello(['g'])
     await turn()
     bring(1)
-    connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 1 })
+    connection.session.egress.gap({ origin: 3, to: 'group/g', from: 1, until: 1 })
     bring(2)
     await turn()
     expect(types(connection)).toEqual(['challenge'])
