@@ -30,7 +30,7 @@ export async function recollect(
   for (const { batch } of batches)
     for (const bytes of framesOf(batch.bytes)) {
       const word = new WireFrame(bytes)
-      if (word.frame.type === 'verdict') words.get(word.frame.request)?.push(word)
+      if (word.word?.verdict) words.get(word.word.request)?.push(word)
     }
   for (const request of open) {
     const complete = missing.every(({ origin, until }) => until <= headOf(request, origin))

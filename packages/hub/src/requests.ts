@@ -1,4 +1,4 @@
-import type { Verdict, VerdictFrame } from '@damon/protocol/frames'
+import type { Verdict } from '@damon/protocol/frames'
 import type { Member } from './bus.ts'
 import { EncodedFrame } from './message.ts'
 import type { Metrics } from './metrics.ts'
@@ -6,6 +6,7 @@ import { type Publisher, SendOrder } from './publisher.ts'
 import type { Settlements } from './settlements.ts'
 import type { OpenRequest } from './store.ts'
 import { WireFrame } from './wire-run.ts'
+import type { Word } from './word.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
 const lastWordMs = 2_000
@@ -152,7 +153,7 @@ export class Requests {
     this.#unfrozen.delete(request)
     request.open = new Map()
     for (const member of receivers) this.#await(request, member)
-    for (const { frame } of words) if (frame.type === 'verdict') this.#account(request, frame)
+    for (const { word } of words) if (word?.verdict) this.#account(request, word.session, word.verdict)
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
     if (!complete) this.#sayOnAll(request, 'unknown')
     else if (quorum > 0 && request.answered >= quorum) this.#release(request)
@@ -161,12 +162,12 @@ export class Requests {
 
   /** A verdict or a part came on the channel of a requester's session; passes it on if it counts. */
   arrive(session: string, encoded: WireFrame): void {
-    const frame = encoded.frame
-    if (frame.type !== 'verdict' && frame.type !== 'part') return
-    const request = this.#find(session, frame.request)
+    const { word } = encoded
+    if (!word) return
+    const request = this.#find(session, word.request)
     if (!request) this.#metrics.lateReplies.inc()
     else if (!request.open) earlyOf(request).answers.push(encoded)
-    else this.#take(request, encoded)
+    else this.#take(request, encoded, word)
   }
 
   /** Sessions that ended: they cannot answer any more. */
@@ -209,22 +210,21 @@ export class Requests {
     return this.#open.get(session)?.get(number)
   }
 
-  #take(request: Open, encoded: WireFrame): void {
-    const frame = encoded.frame as VerdictFrame
-    if (!request.open?.has(frame.session)) {
+  #take(request: Open, encoded: WireFrame, { session, verdict } = encoded.word as Word): void {
+    if (!request.open?.has(session)) {
       this.#metrics.lateReplies.inc()
       return
     }
     request.requester.counts(encoded)
-    if (encoded.frame.type === 'part') return
-    this.#account(request, frame)
-    this.#metrics.verdict(frame.verdict)
+    if (!verdict) return
+    this.#account(request, session, verdict)
+    this.#metrics.verdict(verdict)
     if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
   /** The first word on a receiver. */
-  #account(request: Open, { session, verdict }: VerdictFrame): void {
+  #account(request: Open, session: string, verdict: Verdict): void {
     if (!request.open?.delete(session)) return
     request.said?.delete(session)
     this.#unawait(request, session)

@@ -56,9 +56,14 @@ export class EmbeddedHost implements Disposable {
       append: (id, batches, freeze, asked) =>
         this.#attempt(origin, id, 'append', () => {
           if (!this.#state.has(origin)) throw new Error('fenced')
-          const frozen = this.#state.append(origin, batches, freeze, asked)
-          const line = this.#lineTo(origin)
-          if (line) sendAppended(line, id, frozen)
+          // What it brings its own worker and the word that it was done go in one write.
+          line.cork()
+          try {
+            const frozen = this.#state.append(origin, batches, freeze, asked)
+            if (this.#lineTo(origin)) sendAppended(line, id, frozen)
+          } finally {
+            line.uncork()
+          }
         }),
     })
     line.on('close', () => {

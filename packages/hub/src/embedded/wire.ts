@@ -83,7 +83,7 @@ export function spanOf({ bytes }: SealedBatch): { prev: number; first: number; l
 // Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
 //   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel;
 //            what is asked as JSON, if anything is
-//   appended id u32
+//   appended id u32; who was frozen as JSON, if anybody was to be
 //   batch    stamp u48, channel u8, channel, bytes
 const kinds = { value: 0, append: 1, batch: 2, appended: 3 } as const
 
@@ -91,7 +91,7 @@ const kinds = { value: 0, append: 1, batch: 2, appended: 3 } as const
 export interface Inbox<T> {
   value(message: T): void
   append?(id: number, batches: SealedBatch[], freeze: string[], asked: Asked[]): void
-  appended?(id: number): void
+  appended?(id: number, frozen: Member[][]): void
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
 
@@ -142,12 +142,10 @@ export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze:
 
 /** Tells a worker that its append is in the log, with the members that it asked for. */
 export function sendAppended(socket: Duplex, id: number, frozen: Member[][]): void {
-  if (frozen.length > 0) {
-    send(socket, { kind: 'result', id, value: frozen })
-    return
-  }
-  const out = message(kinds.appended, 4)
+  const members = frozen.length > 0 ? JSON.stringify(frozen) : ''
+  const out = message(kinds.appended, 4 + Buffer.byteLength(members))
   out.writeUInt32BE(id, bodyAt)
+  out.write(members, bodyAt + 4)
   socket.write(out)
 }
 
@@ -196,7 +194,8 @@ function open<T>(message: Buffer, inbox: Inbox<T>): void {
     const end = 8 + message.readUInt8(7)
     inbox.batch?.(message.toString('latin1', 8, end), message.subarray(end), message.readUIntBE(1, 6))
   } else if (kind === kinds.append) openAppend(message, inbox)
-  else if (kind === kinds.appended) inbox.appended?.(message.readUInt32BE(1))
+  else if (kind === kinds.appended)
+    inbox.appended?.(message.readUInt32BE(1), message.length > 5 ? JSON.parse(message.toString('utf8', 5)) : [])
 }
 
 function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {

@@ -1,0 +1,37 @@
+import { frameNumbers, type Verdict, verdicts } from '@damon/protocol/frames'
+
+// verdict and part: type u8, flags u8, origin u32, seq u48, number u32, request u32, session 8 bytes, verdict u8; docs/protocol.md has the layout.
+const originAt = 2
+const seqAt = 6
+const requestAt = 16
+const sessionAt = 20
+const verdictAt = 28
+
+/** What of a receiver's word says whether it counts. */
+export interface Word {
+  origin: number
+  seq: number
+  request: number
+  /** The receiver's. */
+  session: string
+  /** Undefined for a part, which is not the final word. */
+  verdict: Verdict | undefined
+}
+
+/**
+ * Reads that and no more of the `damon.v1` frame that begins there; undefined: it is no word on a request.
+ * @throws RangeError when it is cut short or its verdict is not known
+ */
+export function readWord(frame: Buffer, at: number): Word | undefined {
+  const type = frame[at]
+  if (type !== frameNumbers.hub.verdict && type !== frameNumbers.hub.part) return undefined
+  const verdict = type === frameNumbers.hub.verdict ? verdicts[frame.readUInt8(at + verdictAt)] : undefined
+  if (type === frameNumbers.hub.verdict && verdict === undefined) throw new RangeError('The verdict is not known.')
+  return {
+    origin: frame.readUInt32BE(at + originAt),
+    seq: frame.readUIntBE(at + seqAt, 6),
+    request: frame.readUInt32BE(at + requestAt),
+    session: frame.toString('hex', at + sessionAt, at + verdictAt),
+    verdict,
+  }
+}
