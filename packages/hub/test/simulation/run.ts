@@ -4,6 +4,7 @@ import { Crew, mintTokens } from './crew.ts'
 import { dialler } from './dialler.ts'
 import { Machine } from './machine.ts'
 import { Machines } from './redis/machines.ts'
+import type { SimulatedRedisOptions } from './redis/server.ts'
 import { VirtualTime } from './virtual-time.ts'
 import type { Weather } from './worker.ts'
 
@@ -64,14 +65,14 @@ export const usual: Omit<Scenario, 'seed'> = {
   faults: { ...none, cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3 },
 }
 
-/** Runs it: the same seed does the same. */
-export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome> {
+/** Runs it: the same seed does the same. `redis`: how the simulated one is to be, where it is one. */
+export async function simulate({ seed, ...scenario }: Scenario, redis: SimulatedRedisOptions = {}): Promise<Outcome> {
   await mintTokens(scenario.clients)
   const random = new Random(seed)
   using time = new VirtualTime(() => random.next())
   const times = { graceMs: 15_000, awayMs: scenario.awayMs, resumeMs: scenario.resumeMs }
   const place = { ...scenario, times, random }
-  const machine = scenario.bus === 'redis' ? new Machines(place) : new Machine(place)
+  const machine = scenario.bus === 'redis' ? new Machines({ ...place, redis }) : new Machine(place)
   const { crowd } = machine
   const busFaults: Partial<Record<Fault, () => void>> = machine.faults
   await time.pass(1_000)

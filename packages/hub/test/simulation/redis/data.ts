@@ -8,6 +8,8 @@ export type Reply =
   | { error: string }
   | { double: number }
   | { pairs: [string, string][] }
+  /** The same, but each pair is a list of its own. */
+  | { couples: [string, string][] }
   | Reply[]
 
 export const ok: Reply = { word: 'OK' }
@@ -129,10 +131,27 @@ function addTo(data: RedisData, key: string, by: string): Reply {
 }
 
 /** Whatever holds nothing any more is not there. */
-function removeFrom(data: RedisData, key: string, held: Map<string, unknown> | Set<string> | undefined, items: string[]) {
+function removeFrom(
+  data: RedisData,
+  key: string,
+  held: Map<string, unknown> | Set<string> | undefined,
+  items: string[],
+) {
   const count = items.filter((item) => held?.delete(item)).length
   if (held?.size === 0) data.delete(key)
   return count
+}
+
+function setFields(data: RedisData, key: string, flat: string[]): number {
+  const hash = data.hash(key) ?? data.put(key, new Map<string, string>())
+  const before = hash.size
+  for (const [field, value] of pairsOf(flat)) hash.set(field, value)
+  return hash.size - before
+}
+
+function itemsBetween(data: RedisData, key: string, low: string, high: string): string[] {
+  const isIn = within(low, high)
+  return ranked(data.scores(key)).flatMap(([item, score]) => (isIn(score) ? [item] : []))
 }
 
 /** The number of an entry; of those that the hub writes it is the whole id. */
@@ -178,24 +197,19 @@ const commands: Record<string, Command> = {
   HMGET: (data, [key = '', ...fields]) => fields.map((field) => data.hash(key)?.get(field) ?? null),
   HGETALL: (data, [key = '']) => ({ pairs: [...(data.hash(key) ?? [])] }),
   HVALS: (data, [key = '']) => [...(data.hash(key)?.values() ?? [])],
-  HSET(data, [key = '', ...flat]) {
-    const hash = data.hash(key) ?? data.put(key, new Map<string, string>())
-    const before = hash.size
-    for (const [field, value] of pairsOf(flat)) hash.set(field, value)
-    return hash.size - before
-  },
+  HSET: (data, [key = '', ...flat]) => setFields(data, key, flat),
   HSETNX(data, [key = '', field = '', value = '']) {
     if (data.hash(key)?.has(field)) return 0
-    return commands.HSET?.(data, [key, field, value]) ?? 0
+    return setFields(data, key, [field, value])
   },
   HINCRBY(data, [key = '', field = '', by]) {
     const sum = Number(data.hash(key)?.get(field) ?? 0) + Number(by)
-    commands.HSET?.(data, [key, field, String(sum)])
+    setFields(data, key, [field, String(sum)])
     return sum
   },
   HDEL: (data, [key = '', ...fields]) => removeFrom(data, key, data.hash(key), fields),
   HRANDFIELD(data, [key = '', count]) {
-    return shuffled([...(data.hash(key) ?? [])]).slice(0, Number(count))
+    return { couples: shuffled([...(data.hash(key) ?? [])]).slice(0, Number(count)) }
   },
 
   SADD(data, [key = '', ...items]) {
@@ -225,15 +239,10 @@ const commands: Record<string, Command> = {
     const all = ranked(data.scores(key))
     return withScores ? all.flatMap(([item, score]) => [item, textOf(score)]) : all.map(([item]) => item)
   },
-  ZRANGEBYSCORE(data, [key = '', low = '', high = '']) {
-    const isIn = within(low, high)
-    return ranked(data.scores(key)).flatMap(([item, score]) => (isIn(score) ? [item] : []))
-  },
-  ZREMRANGEBYSCORE(data, args) {
-    const items = commands.ZRANGEBYSCORE?.(data, args) as string[]
-    return commands.ZREM?.(data, [args[0] ?? '', ...items]) ?? 0
-  },
-  ZCOUNT: (data, args) => (commands.ZRANGEBYSCORE?.(data, args) as string[]).length,
+  ZRANGEBYSCORE: (data, [key = '', low = '', high = '']) => itemsBetween(data, key, low, high),
+  ZREMRANGEBYSCORE: (data, [key = '', low = '', high = '']) =>
+    removeFrom(data, key, data.scores(key), itemsBetween(data, key, low, high)),
+  ZCOUNT: (data, [key = '', low = '', high = '']) => itemsBetween(data, key, low, high).length,
 
   XADD(data, [key = '', id = '', ...fields]) {
     const number = idOf(id, 0)

@@ -47,7 +47,8 @@ export class LuaScripts {
     const sha = createHash('sha1').update(text, 'latin1').digest('hex')
     if (this.#loaded.has(sha)) return sha
     const state = this.#state
-    if (lauxlib.luaL_loadstring(state, bytesOf(this.#rewrite(text))) !== 0) throw new Error(lua.lua_tojsstring(state, -1))
+    if (lauxlib.luaL_loadstring(state, bytesOf(this.#rewrite(text))) !== 0)
+      throw new Error(lua.lua_tojsstring(state, -1))
     this.#loaded.set(sha, lauxlib.luaL_ref(state, lua.LUA_REGISTRYINDEX))
     return sha
   }
@@ -112,6 +113,7 @@ function push(state: State, reply: Reply): void {
       lua.lua_rawseti(state, -2, i + 1)
     })
   } else if ('pairs' in reply) push(state, reply.pairs.flat())
+  else if ('couples' in reply) push(state, reply.couples.flat())
   else if ('double' in reply) push(state, textOf(reply.double))
   else {
     const [field, text] = 'error' in reply ? ['err', reply.error] : ['ok', reply.word]

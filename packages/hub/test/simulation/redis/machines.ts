@@ -1,5 +1,4 @@
 import type { Random } from '@damon/testkit/random'
-import { AbstractConnector, type RedisOptions as ClientOptions } from 'ioredis'
 import { endRedisWorker, openRedis, type RedisOptions } from '../../../src/bus-redis.ts'
 import { ScriptedRedis } from '../../../src/redis/client.ts'
 import type { StoreTimes } from '../../../src/store.ts'
@@ -7,7 +6,8 @@ import { Crowd } from '../crowd.ts'
 import { Line } from '../line.ts'
 import { Lines } from '../lines.ts'
 import { type Weather, Worker } from '../worker.ts'
-import { SimulatedRedis } from './server.ts'
+import { connectorOver } from './connector.ts'
+import { SimulatedRedis, type SimulatedRedisOptions } from './server.ts'
 
 /** Hubs on several machines with one Redis, with the real code of all of them. */
 export class Machines {
@@ -27,13 +27,13 @@ export class Machines {
     times: StoreTimes
     random: Random
     weather: Weather
-    rewrite?: ((script: string) => string) | undefined
+    redis?: SimulatedRedisOptions
   }) {
-    const { workers: count, times, random, weather, rewrite } = options
+    const { workers: count, times, random, weather } = options
     this.#times = times
     this.#random = random
     this.#weather = weather
-    this.#redis = new SimulatedRedis(rewrite)
+    this.#redis = new SimulatedRedis(options.redis)
     this.#control = new ScriptedRedis(this.#place(new Lines()), 'primary')
     this.#control.redis.connect().catch(() => undefined)
     this.crowd = new Crowd({ count, random, weather, make: (died) => this.#newWorker(died) })
@@ -116,26 +116,4 @@ export class Machines {
         }),
     })
   }
-}
-
-/** Leads a client of Redis over such lines; without one, nobody answers there. */
-function connectorOver(lay: () => Line | undefined): NonNullable<ClientOptions['Connector']> {
-  return class extends AbstractConnector {
-    constructor(options: unknown) {
-      super((options as { disconnectTimeout: number }).disconnectTimeout)
-    }
-
-    async connect() {
-      this.connecting = true
-      const line = lay() ?? refused()
-      this.stream = line.near as typeof this.stream
-      return this.stream
-    }
-  }
-}
-
-function refused(): Line {
-  const line = new Line(() => 0)
-  line.cut()
-  return line
 }

@@ -47,6 +47,7 @@ export function written(reply: Reply): string {
   if ('word' in reply) return `+${reply.word}\r\n`
   if ('error' in reply) return `-${reply.error}\r\n`
   if ('double' in reply) return `,${textOf(reply.double)}\r\n`
+  if ('couples' in reply) return written(reply.couples)
   return `%${reply.pairs.length}\r\n${reply.pairs.flat().map(written).join('')}`
 }
 

@@ -27,17 +27,27 @@ class Client {
   }
 }
 
+export interface SimulatedRedisOptions {
+  /** Makes another script of one before it is loaded. */
+  rewrite?: (text: string) => string
+  /** Is told of every command that was done, but for those about the connection itself. */
+  done?: (command: string[], reply: Reply) => void
+  /** Is told of everything that was published. */
+  published?: (channel: string, message: string) => void
+}
+
 /** A Redis without a process: the commands and scripts of the hub, publishing, and what such a server can suffer. */
 export class SimulatedRedis {
   readonly #clients = new Set<Client>()
   readonly #scripts: LuaScripts
+  readonly #options: SimulatedRedisOptions
   readonly #waiting: (() => void)[] = []
   #data = emptyData()
   #standsStill = false
 
-  /** `rewrite` makes another script of one. */
-  constructor(rewrite?: (text: string) => string) {
-    this.#scripts = new LuaScripts(rewrite)
+  constructor(options: SimulatedRedisOptions = {}) {
+    this.#scripts = new LuaScripts(options.rewrite)
+    this.#options = options
   }
 
   /** Serves a client until its line ends. */
@@ -87,6 +97,7 @@ export class SimulatedRedis {
     const command = name.toUpperCase()
     if (command === 'SUBSCRIBE' || command === 'UNSUBSCRIBE') this.#subscribe(client, command, args)
     else if (command === 'HELLO') client.answer({ pairs: [['server', 'redis']] })
+    else if (command === 'CLIENT' || command === 'INFO') client.answer(this.#data.run(command, args))
     else if (command === 'MULTI') {
       client.transaction = []
       client.answer({ word: 'OK' })
@@ -109,10 +120,17 @@ export class SimulatedRedis {
   }
 
   #run(name: string, args: string[]): Reply {
+    const reply = this.#do(name, args)
+    this.#options.done?.([name, ...args], reply)
+    return reply
+  }
+
+  #do(name: string, args: string[]): Reply {
     if (name === 'PUBLISH') return this.#publish(args)
     if (name !== 'EVAL' && name !== 'EVALSHA') return this.#data.run(name, args)
     const [script = '', count, ...rest] = args
-    if (name === 'EVALSHA' && !this.#scripts.has(script)) return { error: 'NOSCRIPT No matching script. Please use EVAL.' }
+    if (name === 'EVALSHA' && !this.#scripts.has(script))
+      return { error: 'NOSCRIPT No matching script. Please use EVAL.' }
     const sha = name === 'EVAL' ? this.#scripts.load(script) : script
     const call: Call = (name, args) => (name === 'PUBLISH' ? this.#publish(args) : this.#data.run(name, args))
     return this.#scripts.run(sha, rest.slice(0, Number(count)), rest.slice(Number(count)), call)
@@ -121,6 +139,7 @@ export class SimulatedRedis {
   #publish([channel = '', message = '']: string[]): Reply {
     const subscribers = [...this.#clients].filter(({ channels }) => channels.has(channel))
     for (const client of subscribers) client.tell(['message', channel, message])
+    this.#options.published?.(channel, message)
     return subscribers.length
   }
 }
