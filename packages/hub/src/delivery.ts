@@ -15,8 +15,8 @@ export interface Receiver {
   deliver(run: WireRun, range: Range): void
   /** A request to be answered. */
   ask(frame: WireFrame, range: Range): void
-  /** A receiver's word on a request that it made. */
-  answer(frame: WireFrame): void
+  /** Receivers' words on requests that it made. */
+  answer(words: WireRun): void
   /** A part of an origin's frames is missing and cannot be had. */
   gap(range: Range): void
 }
@@ -328,12 +328,16 @@ export class Delivery implements LocalMembers {
       this.#each(channel, to, (receiver) => receiver.deliver(run, range))
       return
     }
+    if (kind === 'answer') {
+      const words = new WireRun(bytes)
+      this.#each(channel, to, (receiver) => receiver.answer(words))
+      return
+    }
     try {
       for (const one of framesOf(bytes)) {
         const frame = new WireFrame(one)
         this.#each(channel, to, (receiver, joined) => {
-          if (kind === 'answer') receiver.answer(frame)
-          else if (joined === undefined || joined < stamp) receiver.ask(frame, range)
+          if (joined === undefined || joined < stamp) receiver.ask(frame, range)
         })
       }
     } catch (error) {

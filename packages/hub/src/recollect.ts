@@ -4,8 +4,8 @@ import type { Bus, Range } from './bus.ts'
 import type { Metrics } from './metrics.ts'
 import type { Requester, Requests } from './requests.ts'
 import type { OpenRequest, Store } from './store.ts'
-import { WireFrame } from './wire-run.ts'
-import { framesOf } from './ws-frame.ts'
+import { readWord, type Word } from './word.ts'
+import { framesOf, payloadAt } from './ws-frame.ts'
 
 /**
  * Goes on collecting the answers to the requests of a session that came here: from what the store remembers of them, and the
@@ -26,11 +26,11 @@ export async function recollect(
     return from <= until ? [{ origin, to, from, until }] : []
   })
   const { batches, missing } = await bus.read(ranges, limits.replayBytes)
-  const words = new Map<number, WireFrame[]>(open.map(({ number }) => [number, []]))
+  const words = new Map<number, Word[]>(open.map(({ number }) => [number, []]))
   for (const { batch } of batches)
     for (const bytes of framesOf(batch.bytes)) {
-      const word = new WireFrame(bytes)
-      if (word.word?.verdict) words.get(word.word.request)?.push(word)
+      const word = readWord(bytes, payloadAt(bytes))
+      if (word) words.get(word.request)?.push(word)
     }
   for (const request of open) {
     const complete = missing.every(({ origin, until }) => until <= headOf(request, origin))

@@ -1,12 +1,13 @@
 import type { Verdict } from '@damon/protocol/frames'
-import type { Member } from './bus.ts'
+import type { Member, Range } from './bus.ts'
 import { EncodedFrame } from './message.ts'
 import type { Metrics } from './metrics.ts'
 import { type Publisher, SendOrder } from './publisher.ts'
 import type { Settlements } from './settlements.ts'
 import type { OpenRequest } from './store.ts'
-import { WireFrame } from './wire-run.ts'
-import type { Word } from './word.ts'
+import { WireRun } from './wire-run.ts'
+import { readWord, type Word } from './word.ts'
+import { framesOf, payloadAt } from './ws-frame.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
 const lastWordMs = 2_000
@@ -14,8 +15,8 @@ const lastWordMs = 2_000
 /** The session that asked. */
 export interface Requester {
   readonly id: string
-  /** Takes a verdict or a part that counts. */
-  counts(frame: WireFrame): void
+  /** Takes verdicts and parts that count. */
+  counts(words: WireRun, range: Range): void
   settled(request: number, tally: Record<string, number>): void
 }
 
@@ -59,9 +60,9 @@ interface Open {
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
   /** What this hub said of a receiver, while it is on its way through the log. */
-  said: Map<string, WireFrame> | undefined
+  said: Map<string, WireRun> | undefined
   /** What came before the receivers were known. */
-  early: { answers: WireFrame[]; gone: string[] } | undefined
+  early: { answers: WireRun[]; gone: string[] } | undefined
   tally: Record<string, number>
   deadlineMs: number
   timer: NodeJS.Timeout | undefined
@@ -135,7 +136,7 @@ export class Requests {
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
     const { answers = [], gone = [] } = request.early ?? {}
     request.early = undefined
-    for (const answer of answers) this.#take(request, answer)
+    for (const answer of answers) this.arrive(session, answer)
     for (const session of gone) this.#lose(request, session)
     this.#settleIfDone(request)
   }
@@ -144,7 +145,7 @@ export class Requests {
    * Goes on with a collection that another worker began, where its requester goes on. `words` are those that the log has on
    * it, which the requester gets, or has, from there; unless they are `complete`, what is not among them is unknown.
    */
-  restore(requester: Requester, asked: OpenRequest, words: WireFrame[], complete: boolean): void {
+  restore(requester: Requester, asked: OpenRequest, words: Word[], complete: boolean): void {
     const { number, channel, quorum, leftMs, receivers } = asked
     this.begin(requester, { number, channel, quorum, deadlineMs: Math.max(0, leftMs) })
     const request = this.#find(requester.id, number)
@@ -153,21 +154,43 @@ export class Requests {
     this.#unfrozen.delete(request)
     request.open = new Map()
     for (const member of receivers) this.#await(request, member)
-    for (const { word } of words) if (word?.verdict) this.#account(request, word.session, word.verdict)
+    for (const { session, verdict } of words) if (verdict) this.#account(request, session, verdict)
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
     if (!complete) this.#sayOnAll(request, 'unknown')
     else if (quorum > 0 && request.answered >= quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
-  /** A verdict or a part came on the channel of a requester's session; passes it on if it counts. */
-  arrive(session: string, encoded: WireFrame): void {
-    const { word } = encoded
-    if (!word) return
-    const request = this.#find(session, word.request)
-    if (!request) this.#metrics.lateReplies.inc()
-    else if (!request.open) earlyOf(request).answers.push(encoded)
-    else this.#take(request, encoded, word)
+  /** Verdicts and parts came on the channel of a requester's session; those that count are passed on, as many at a time as follow one another. */
+  arrive(session: string, run: WireRun): void {
+    const passing = new Passing(run)
+    let end = 0
+    try {
+      for (const frame of framesOf(run.binary)) {
+        const at = end
+        end += frame.length
+        const word = readWord(frame, payloadAt(frame))
+        if (!word) {
+          this.#metrics.garbled.inc()
+          continue
+        }
+        const request = this.#find(session, word.request)
+        if (request && !request.open) earlyOf(request).answers.push(new WireRun(frame))
+        else if (!request?.open?.has(word.session)) this.#metrics.lateReplies.inc()
+        else {
+          passing.add(request.requester, word, at, end)
+          if (!word.verdict) continue
+          this.#account(request, word.session, word.verdict)
+          this.#metrics.verdict(word.verdict)
+          if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
+          if (request.open.size > 0) continue
+          passing.pass()
+          this.#settleIfDone(request)
+        }
+      }
+    } finally {
+      passing.pass()
+    }
   }
 
   /** Sessions that ended: they cannot answer any more. */
@@ -210,19 +233,6 @@ export class Requests {
     return this.#open.get(session)?.get(number)
   }
 
-  #take(request: Open, encoded: WireFrame, { session, verdict } = encoded.word as Word): void {
-    if (!request.open?.has(session)) {
-      this.#metrics.lateReplies.inc()
-      return
-    }
-    request.requester.counts(encoded)
-    if (!verdict) return
-    this.#account(request, session, verdict)
-    this.#metrics.verdict(verdict)
-    if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
-    this.#settleIfDone(request)
-  }
-
   /** The first word on a receiver. */
   #account(request: Open, session: string, verdict: Verdict): void {
     if (!request.open?.delete(session)) return
@@ -260,7 +270,7 @@ export class Requests {
     this.#sayOnAll(request, 'timed_out')
     // What the log has but the bus lost would leave the request open for ever.
     request.timer = setTimeout(() => {
-      for (const said of [...(request.said?.values() ?? [])]) this.#take(request, said)
+      for (const said of [...(request.said?.values() ?? [])]) this.arrive(request.requester.id, said)
     }, lastWordMs)
   }
 
@@ -305,7 +315,7 @@ export class Requests {
     // Another worker's receiver may have answered: which word came first is for the log to say.
     this.#publisher.publish({ channel, kind: 'answer', around: true, frame, order: new SendOrder(), number: 0 })
     request.said ??= new Map()
-    request.said.set(member.session, new WireFrame(frame.bytes))
+    request.said.set(member.session, new WireRun(frame.bytes))
   }
 
   #settleIfDone(request: Open): void {
@@ -353,4 +363,36 @@ export class Requests {
 function earlyOf(request: Open): NonNullable<Open['early']> {
   request.early ??= { answers: [], gone: [] }
   return request.early
+}
+
+/** The words of a run that count and that nobody was given yet, one behind another. */
+class Passing {
+  readonly #run: WireRun
+  #to: Requester | undefined
+  #range: Range | undefined
+  #from = 0
+  #until = 0
+
+  constructor(run: WireRun) {
+    this.#run = run
+  }
+
+  add(to: Requester, { origin, seq }: Word, from: number, until: number): void {
+    if (this.#until !== from) this.pass()
+    if (this.#range) this.#range.until = seq
+    else {
+      this.#to = to
+      this.#range = { origin, to: `session/${to.id}`, from: seq, until: seq }
+      this.#from = from
+    }
+    this.#until = until
+  }
+
+  pass(): void {
+    if (!this.#to || !this.#range) return
+    const { binary } = this.#run
+    const all = this.#from === 0 && this.#until === binary.length
+    this.#to.counts(all ? this.#run : new WireRun(binary.subarray(this.#from, this.#until)), this.#range)
+    this.#range = undefined
+  }
 }

@@ -1,8 +1,7 @@
 import { decodeHubFrame, encodeHubFrame } from '@damon/protocol/codec-binary'
 import { encodeHubText } from '@damon/protocol/codec-json'
 import type { Codec, HubFrame, PositionedFrame } from '@damon/protocol/frames'
-import { readWord, type Word } from './word.ts'
-import { countFrames, frameInPlace, framesOf, headroom, payloadAt, payloadOf } from './ws-frame.ts'
+import { countFrames, frameInPlace, framesOf, headroom, payloadOf } from './ws-frame.ts'
 
 /** Frames one behind another, for however many receivers: made once, and once more for those who read JSON. */
 export class WireRun {
@@ -31,18 +30,11 @@ export class WireRun {
 /** One positioned frame, decoded, and its bytes. */
 export class WireFrame extends WireRun {
   #frame: PositionedFrame | undefined
-  #word: Word | undefined
 
   /** The payload is a view. */
   get frame(): PositionedFrame {
     this.#frame ??= decodeHubFrame(payloadOf(this.binary)) as PositionedFrame
     return this.#frame
-  }
-
-  /** What it says as a word on a request, read without the rest; undefined: it is none. */
-  get word(): Word | undefined {
-    this.#word ??= readWord(this.binary, payloadAt(this.binary))
-    return this.#word
   }
 }
 

@@ -6,6 +6,7 @@ const seqAt = 6
 const requestAt = 16
 const sessionAt = 20
 const verdictAt = 28
+const leastBytes = 31
 
 /** What of a receiver's word says whether it counts. */
 export interface Word {
@@ -18,15 +19,13 @@ export interface Word {
   verdict: Verdict | undefined
 }
 
-/**
- * Reads that and no more of the `damon.v1` frame that begins there; undefined: it is no word on a request.
- * @throws RangeError when it is cut short or its verdict is not known
- */
+/** Reads that and no more of the `damon.v1` frame that begins there; undefined: it is no word on a request, or cannot be read. */
 export function readWord(frame: Buffer, at: number): Word | undefined {
   const type = frame[at]
-  if (type !== frameNumbers.hub.verdict && type !== frameNumbers.hub.part) return undefined
-  const verdict = type === frameNumbers.hub.verdict ? verdicts[frame.readUInt8(at + verdictAt)] : undefined
-  if (type === frameNumbers.hub.verdict && verdict === undefined) throw new RangeError('The verdict is not known.')
+  if ((type !== frameNumbers.hub.verdict && type !== frameNumbers.hub.part) || frame.length < at + leastBytes)
+    return undefined
+  const verdict = type === frameNumbers.hub.verdict ? verdicts[frame[at + verdictAt] ?? 0] : undefined
+  if (type === frameNumbers.hub.verdict && verdict === undefined) return undefined
   return {
     origin: frame.readUInt32BE(at + originAt),
     seq: frame.readUIntBE(at + seqAt, 6),

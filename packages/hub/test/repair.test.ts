@@ -39,7 +39,7 @@ async function member(channel = 'group/g', heads: Omit<Position, 'to'>[] = []): 
         ...unwire(run.binary).map((frame) => position(frame) + ('late' in frame && frame.late ? ' late' : '')),
       ),
     ask: ({ frame }) => void got.push(`asked ${position(frame)}`),
-    answer: ({ frame }) => void got.push(`answer ${position(frame)}`),
+    answer: (words) => void got.push(...unwire(words.binary).map((frame) => `answer ${position(frame)}`)),
     gap: ({ origin, to, from, until }) => void got.push(`gap ${origin} ${to} ${from}-${until}`),
   }
   await delivery.add(channel, receiver)
