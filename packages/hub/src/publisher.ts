@@ -108,7 +108,8 @@ class Append {
   }
 
   expect({ order, kind, number }: Publication, sender: Sender, seq: number): void {
-    const patient = kind === 'answer'
+    // Who answered has done its part, and who asked waits for the answers: that goes along with them.
+    const patient = kind !== 'message'
     if (order.receipt?.append === this) {
       order.receipt.numbers.push(number)
       order.receipt.seq = seq

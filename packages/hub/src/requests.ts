@@ -79,7 +79,7 @@ export class Requests {
   /** Per requester's session, by number. */
   readonly #open = new Map<string, Map<number, Open>>()
   readonly #unfrozen = new Set<Open>()
-  /** Per receiver's session, the requests that wait for it. */
+  /** Per receiver's session, the requests that wait for it: often none, since who is asked once is asked again, until somebody looks. */
   readonly #waiting = new Map<string, Set<Open>>()
   readonly #settlements: Pick<Settlements, 'add'>
   #size = 0
@@ -201,6 +201,7 @@ export class Requests {
 
   /** Sessions that some request waits for. */
   awaited(): string[] {
+    for (const [session, waiting] of this.#waiting) if (waiting.size === 0) this.#waiting.delete(session)
     return [...this.#waiting.keys()]
   }
 
@@ -344,14 +345,13 @@ export class Requests {
 
   #await(request: Open, member: Member): void {
     request.open?.set(member.session, member)
-    const waiting = this.#waiting.get(member.session) ?? new Set()
-    this.#waiting.set(member.session, waiting.add(request))
+    const waiting = this.#waiting.get(member.session)
+    if (waiting) waiting.add(request)
+    else this.#waiting.set(member.session, new Set([request]))
   }
 
   #unawait(request: Open, session: string): void {
-    const waiting = this.#waiting.get(session)
-    waiting?.delete(request)
-    if (waiting?.size === 0) this.#waiting.delete(session)
+    this.#waiting.get(session)?.delete(request)
   }
 
   #count(by: 1 | -1): void {
