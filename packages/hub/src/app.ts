@@ -202,7 +202,7 @@ export class App {
 
   /** Hangs up on those who do not take what they are sent. */
   closeSlow(): void {
-    for (const session of [...this.#sessions]) if (session.isSlow) session.close('slow_consumer')
+    for (const session of [...this.#sessions]) if (session.egress.isSlow) session.close('slow_consumer')
   }
 
   /** Asks so many clients to connect again, within that time. */

@@ -51,8 +51,8 @@ export interface Publication {
 export class SendOrder implements Place {
   index = -1
   receipt: Receipt | undefined
-  /** The channel of its latest frame that went around by the bus to members on this worker. */
-  expected: string | undefined
+  /** Channels of its frames that went around by the bus to members on this worker, and may still be on their way. */
+  expected: Set<string> | undefined
 }
 
 /** The members of channels on this worker, seen from its own frames. */
@@ -179,7 +179,10 @@ export class Publisher {
     const seq = ++this.#seq
     if (!fast) {
       this.#members.expect(channel, seq)
-      if (!this.#members.isClear(channel)) order.expected = channel
+      if (!this.#members.isClear(channel)) {
+        order.expected ??= new Set()
+        order.expected.add(channel)
+      }
     }
     frame.place(this.origin, seq)
     const append = this.#next()
@@ -197,8 +200,11 @@ export class Publisher {
 
   /** Whether none of the sender's earlier frames is still on its way around, to members that might get this one before. */
   #isNextOf(order: SendOrder): boolean {
-    if (order.expected === undefined) return true
-    if (!this.#members.isClear(order.expected)) return false
+    const { expected } = order
+    if (expected === undefined) return true
+    // All of them: the members of the latest may have left, and then nothing tells of it.
+    for (const channel of expected) if (this.#members.isClear(channel)) expected.delete(channel)
+    if (expected.size > 0) return false
     order.expected = undefined
     return true
   }

@@ -77,14 +77,14 @@ export class Replay {
     if (batch.kind !== 'request') {
       const run = new WireRun(batch.bytes)
       this.frames += run.frames
-      return this.#session.replay(run)
+      return this.#session.egress.replay(run)
     }
     // What was asked of those who were there was not asked of this one, unless it was alone asked.
     const alone = batch.channel === `session/${this.#session.id}`
     if (!alone && lost !== undefined && stamp > lost && stamp <= back) return
     for (const frame of framesOf(batch.bytes)) {
       this.frames++
-      await this.#session.replayRequest(new WireFrame(frame))
+      await this.#session.egress.replayRequest(new WireFrame(frame))
     }
   }
 

@@ -55,7 +55,7 @@ async function takeUp(
   const own = [...channels, `session/${session.id}`]
   for (const group of groups) session.groups.add(group)
   // From the moment of the takeover on nothing may pass it by: what comes is kept aside.
-  await storeCall(Promise.all(own.map((channel) => delivery.add(channel, session))))
+  await storeCall(Promise.all(own.map((channel) => delivery.add(channel, session.egress))))
 
   const taken = await takeOver(session, channels, context)
   if (session.isClosed) return undefined
@@ -63,7 +63,7 @@ async function takeUp(
     session.renounce()
     return taken.refused
   }
-  for (const channel of own) delivery.confirm(channel, session, taken)
+  for (const channel of own) delivery.confirm(channel, session.egress, taken)
   const sends = await settledSends(asked, context)
   if (session.isClosed) return undefined
   if (!sends) {
@@ -88,8 +88,8 @@ async function takeUp(
 
   const replay = new Replay(session, { context, taken, positions })
   await replay.upTo(missed(positions, taken.heads))
-  await storeCall(recollect(session, taken.heads, context))
-  await session.begin(
+  await storeCall(recollect(session.egress, taken.heads, context))
+  await session.egress.begin(
     (dropped) => replay.upTo(dropped),
     (range) => replay.isNew(range),
   )

@@ -1,14 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { type CloseName, closes } from '@damon/protocol/closes'
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import { DamonError, damonError } from '@damon/protocol/errors'
-import type { ClientFrame, Codec, HubControlFrame, HubFrame, MessageFrame } from '@damon/protocol/frames'
+import type { ClientFrame, Codec, HubControlFrame, HubFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
-import { Aside } from './aside.ts'
-import type { Range } from './bus.ts'
 import type { Context } from './context.ts'
-import type { Receiver } from './delivery.ts'
+import { Egress, type EgressOwner } from './egress.ts'
 import { sendAgain } from './handlers/send.ts'
 import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
@@ -16,40 +13,22 @@ import { Inbox, type InboxOwner } from './inbox.ts'
 import { decodeIncoming } from './incoming.ts'
 import { Intake, type IntakeOwner } from './intake.ts'
 import { Liveness } from './liveness.ts'
-import { Missed } from './missed.ts'
-import { Outbox, type OutboxOwner } from './outbox.ts'
 import { type Sender, SendOrder } from './publisher.ts'
 import { Receipts } from './receipts.ts'
-import type { Requester } from './requests.ts'
-import type { SlowReceiver } from './restraint.ts'
 import { Routes } from './routes.ts'
 import { newTicket, ticketDigest } from './ticket.ts'
-import { Unanswered } from './unanswered.ts'
 import type { Watcher } from './watches.ts'
-import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
-import { frameInPlace, headroom } from './ws-frame.ts'
 
 type Welcome = Extract<HubControlFrame, { type: 'welcome' }>
 
 /** How long a peer may take to answer our close frame, ms. */
 const closeMs = 2_000
 
-/** How often it is told of a session at most that it is slow, ms. */
-const warnEveryMs = 60_000
-
-/** How much longer a frame may be in JSON, where a byte may take six characters. */
-const growth = { binary: 1, json: 6 }
-
-/** What a gap that is kept for later takes, bytes. */
-const gapBytes = 128
-
 /** Brings a frame to its handler; a promise means that the session's next frame has to wait for it. It throws what it refuses. */
 export type Dispatch = (session: Session, frame: ClientFrame) => Promise<void> | undefined
 
-/** One client's connection: its frames one after another, its identity, what it is in, what it must still be sent. */
-export class Session
-  implements Receiver, Sender, Requester, Watcher, InboxOwner, IntakeOwner, OutboxOwner, SlowReceiver, SocketOwner
-{
+/** One client's connection: its frames one after another, its identity, what it is in. What it is sent goes through its egress. */
+export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, EgressOwner, SocketOwner {
   /** Its own, or that of the earlier session with which it goes on. */
   id = newId()
   ticket = newTicket()
@@ -57,7 +36,10 @@ export class Session
   since = Date.now()
   readonly codec: Codec
   readonly address: string
-  readonly unanswered = new Unanswered()
+  /** When it is read. */
+  readonly intake: Intake
+  /** What it is sent. */
+  readonly egress: Egress
   version = ''
   /** Set before the store is told of the session: from then on its end has to be told too. */
   registered = false
@@ -66,18 +48,10 @@ export class Session
   readonly #ws: HubSocket
   readonly #socket: Duplex & { bytesRead?: number }
   readonly #inbox: Inbox
-  /** When it is read. */
-  readonly intake: Intake
-  readonly #outbox: Outbox
   readonly #dispatch: Dispatch
   readonly #ended: (session: Session) => void
   readonly #receipts: Receipts
   readonly #liveness = new Liveness()
-  readonly #missed = new Missed()
-  /** What came before it may be given; undefined from then on. */
-  #aside: Aside | undefined
-  /** The last of the words that counted while others are kept aside, once it was given. */
-  #given: Promise<void> | undefined
   #groups: Set<string> | undefined
   #leases: Set<string> | undefined
   #order: SendOrder | undefined
@@ -86,8 +60,6 @@ export class Session
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
   #helloTimer: NodeJS.Timeout | undefined
-  #room: PromiseWithResolvers<void> | undefined
-  #warned = Number.NEGATIVE_INFINITY
 
   constructor(options: {
     context: Context
@@ -109,16 +81,7 @@ export class Session
     this.intake = new Intake(ws, { owner: this, turns: context.turns })
     this.#inbox = new Inbox(this.intake, this)
     this.#receipts = new Receipts(context.acks, this)
-    this.#aside = new Aside(context.settings.outboxBytes)
-    this.#outbox = new Outbox({
-      socket,
-      flusher: context.flusher,
-      limit: {
-        bytes: context.settings.outboxBytes * growth[options.codec],
-        frames: context.settings.outboxFrames,
-      },
-      owner: this,
-    })
+    this.egress = new Egress({ context, socket, codec: options.codec, owner: this })
     ws.belongTo(this)
     this.#helloTimer = setTimeout(() => this.close('hello_timeout'), context.settings.helloMs)
     this.send({ type: 'challenge', nonce: this.#nonce ?? '', protocol: 'damon.v1', helloMs: context.settings.helloMs })
@@ -200,8 +163,8 @@ export class Session
 
   /** It cannot, and is a new one: what came for that earlier session is not for its eyes. */
   renounce(): void {
-    this.#context.delivery.remove(`session/${this.id}`, this)
-    this.#aside = new Aside(this.#context.settings.outboxBytes)
+    this.#context.delivery.remove(`session/${this.id}`, this.egress)
+    this.egress.forget()
     this.adopt(newId(), newTicket())
   }
 
@@ -217,47 +180,12 @@ export class Session
   /** It has gone on: all its own frames up to this number are settled, and it may answer what its client was given before. */
   goOn(done: number): void {
     this.#receipts.goOn(done)
-    this.unanswered.trust(performance.now())
+    this.egress.unanswered.trust(performance.now())
   }
 
   /** Up to which number its own frames are settled. */
   get settledNumber(): number {
     return this.#receipts.settled
-  }
-
-  /** Gives it what came meanwhile, but for what it has already; from then on it is given what comes, as it comes. */
-  async begin(missed: (dropped: Range[]) => Promise<void> | void, isNew: (range: Range) => boolean): Promise<void> {
-    for (const aside = this.#aside; aside && !this.#closed; ) {
-      const dropped = aside.takeDropped()
-      if (dropped.length > 0) await missed(dropped)
-      else {
-        const kept = aside.shift()
-        if (!kept) break
-        if (isNew(kept.range)) await kept.give()
-      }
-    }
-    this.#aside = undefined
-    this.#given = undefined
-  }
-
-  /** So much came meanwhile that it cannot be given. */
-  tellDropped(ranges: Range[]): void {
-    for (const range of ranges) this.#dropped(range)
-    if (!this.#outbox.full) this.#tellMissed()
-  }
-
-  /** Gives it frames as soon as it takes them; resolves then, or when it has ended. */
-  async replay(run: WireRun): Promise<void> {
-    while (!this.#closed && !this.#outbox.offer(run.wire(this.codec), run.frames)) {
-      this.#liveness.slow()
-      await this.#hasRoom()
-    }
-  }
-
-  /** The same for a request. */
-  replayRequest(frame: WireFrame): Promise<void> {
-    this.unanswered.add(frame.frame as MessageFrame, performance.now())
-    return this.replay(frame)
   }
 
   /** The number of a numbered frame, which MUST follow the one before. @throws DamonError `bad_field` */
@@ -270,81 +198,11 @@ export class Session
 
   /** Sends a control frame, whatever the state of the outbox. */
   send(frame: HubFrame): void {
-    if (this.#closed) return
-    this.#context.metrics.sent(frame.type)
-    this.#outbox.push(this.#encode(frame))
+    this.egress.send(frame)
   }
 
   offer(frame: HubFrame): boolean {
-    if (this.#closed) return true
-    const taken = this.#outbox.offer(this.#encode(frame), 1)
-    if (taken) this.#context.metrics.sent(frame.type)
-    else this.#liveness.slow()
-    return taken
-  }
-
-  /** Sends a frame as soon as the session takes it; resolves then, or when it has ended. */
-  async sendPatiently(frame: HubFrame): Promise<void> {
-    while (!this.offer(frame)) await this.#hasRoom()
-  }
-
-  #hasRoom(): Promise<void> {
-    this.#room ??= Promise.withResolvers()
-    return this.#room.promise
-  }
-
-  deliver(run: WireRun, range: Range): void {
-    if (this.#closed) return
-    if (this.#aside) this.#keep(range, run, () => this.replay(run))
-    else if (!this.#outbox.offer(run.wire(this.codec), run.frames)) {
-      this.#liveness.slow()
-      this.#dropped(range)
-    }
-  }
-
-  ask(frame: WireFrame, range: Range): void {
-    if (this.#closed) return
-    if (this.#aside) {
-      this.#keep(range, frame, () => this.replayRequest(frame))
-      return
-    }
-    this.unanswered.add(frame.frame as MessageFrame, performance.now())
-    this.deliver(frame, range)
-  }
-
-  /** Which of the answers count is for the collection to say. */
-  answer(frame: WireFrame): void {
-    if (this.#closed) return
-    const { origin, seq } = frame.frame
-    if (this.#aside)
-      this.#keep({ origin, to: `session/${this.id}`, from: seq, until: seq }, frame, () => this.#collect(frame))
-    else this.#context.requests.arrive(this.id, frame)
-  }
-
-  /** A word that was kept aside; what follows from it is given before anything else. */
-  async #collect(frame: WireFrame): Promise<void> {
-    this.#context.requests.arrive(this.id, frame)
-    await this.#given
-  }
-
-  counts(frame: WireFrame): void {
-    if (this.#aside) {
-      this.#given = this.replay(frame)
-      return
-    }
-    const { origin, seq } = frame.frame
-    this.deliver(frame, { origin, to: `session/${this.id}`, from: seq, until: seq })
-  }
-
-  gap(range: Range): void {
-    if (!this.#aside) this.send({ type: 'gap', ...range })
-    else this.#aside.keep({ range, bytes: gapBytes, give: () => void this.send({ type: 'gap', ...range }) })
-  }
-
-  settled(request: number, tally: Record<string, number>): void {
-    const tell = () => this.send({ type: 'settled', request, tally })
-    if (this.#given) this.#given.then(tell)
-    else tell()
+    return this.egress.offer(frame)
   }
 
   acknowledge(number: number, origin: number, seq: number, patient: boolean): void {
@@ -393,7 +251,7 @@ export class Session
     // The error may have been the frame too many.
     if (this.#closed) return
     this.#receipts.flush()
-    this.#outbox.flush()
+    this.egress.flush()
     this.#context.metrics.closed.inc({ reason: name })
     if (name === 'silent' || name === 'slow_consumer') this.#ws.terminate()
     else {
@@ -407,12 +265,13 @@ export class Session
 
   /** Looks whether the connection may go on; called every `tickMs`, several times a heartbeat. */
   check(now: number, tickMs: number): void {
-    this.unanswered.expire(now)
+    this.egress.unanswered.expire(now)
     const line = {
       bytesRead: this.#socket.bytesRead ?? 0,
       paused: this.intake.paused || !this.#identified,
       heartbeatMs: this.#context.settings.heartbeatMs,
       tickMs,
+      refusesSince: this.egress.refusesSince,
     }
     const reason = this.#liveness.verdict(now, line)
     if (reason) this.close(reason)
@@ -432,36 +291,6 @@ export class Session
     return ['all', `client/${this.subject}`, `session/${this.id}`, ...groups]
   }
 
-  slow(): void {
-    if (this.#closed) return
-    const { log, metrics, restraint } = this.#context
-    metrics.slowSessions.inc()
-    metrics.slowTotal.inc()
-    restraint.rise(this)
-    const now = performance.now()
-    if (now - this.#warned < warnEveryMs) return
-    this.#warned = now
-    const { pending, pendingFrames } = this.#outbox
-    log.warn(
-      { session: this.id, sub: this.#identified?.subject, bytes: pending, frames: pendingFrames },
-      'a session takes less than it is sent',
-    )
-  }
-
-  caughtUp(): void {
-    if (!this.#closed) this.#endSlowness()
-  }
-
-  #endSlowness(): void {
-    this.#context.metrics.slowSessions.dec()
-    this.#context.restraint.fall(this)
-  }
-
-  /** Whether it takes less than it is sent. */
-  get isSlow(): boolean {
-    return this.#outbox.slow
-  }
-
   excessive(retryAfterMs: number): void {
     this.sendError(damonError('rate_limited', 'It is read only as fast as the rate of its token allows.'), {
       retryAfterMs,
@@ -473,11 +302,7 @@ export class Session
   }
 
   drained(): void {
-    if (this.#closed) return
-    this.#liveness.moves()
-    this.#tellMissed()
     this.#context.watches.drained(this)
-    this.#makeRoom()
   }
 
   writes(): void {
@@ -549,39 +374,13 @@ export class Session
     }
   }
 
-  #keep(range: Range, { binary }: WireRun, give: () => Promise<void>): void {
-    this.#aside?.keep({ range, bytes: binary.length, give })
-  }
-
-  #dropped(range: Range): void {
-    this.#context.metrics.dropped.inc(range.until - range.from + 1)
-    this.#missed.add(range)
-  }
-
-  #encode(frame: HubFrame): Buffer {
-    return this.codec === 'json' ? textFrame(frame) : frameInPlace(encodeHubFrame(frame, headroom), 2)
-  }
-
-  #tellMissed(): void {
-    for (const gap of this.#missed.take()) {
-      this.#context.metrics.gaps.inc({ where: 'outbox' })
-      this.send({ type: 'gap', ...gap })
-    }
-  }
-
-  #makeRoom(): void {
-    this.#room?.resolve()
-    this.#room = undefined
-  }
-
   #end(name: CloseName | 'lost'): void {
     if (this.#closed) return
     this.#closed = name
     clearTimeout(this.#helloTimer)
     this.#inbox.close()
     this.intake.close()
-    this.#makeRoom()
-    if (this.#outbox.slow) this.#endSlowness()
+    this.egress.close()
     this.#context.restraint.forget(this.intake)
     if (this.#identified) this.#context.rates.leave(this.#identified)
     if (name === 'lost') this.#context.metrics.closed.inc({ reason: 'lost' })
@@ -589,7 +388,7 @@ export class Session
     context.watches.removeAll(this)
     // What it wanted to be, it may not be.
     if (this.registered) context.requests.endSession(this.id)
-    for (const channel of this.channels) context.delivery.remove(channel, this)
+    for (const channel of this.channels) context.delivery.remove(channel, this.egress)
     this.#ended(this)
   }
 }

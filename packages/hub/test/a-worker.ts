@@ -4,27 +4,13 @@ import type { ClientFrame, HubFrame } from '@damon/protocol/frames'
 import { createLogger } from '@damon/runtime/logger'
 import { parseCapabilities } from '@damon/trust/capabilities'
 import { Registry } from 'prom-client'
+import { App } from '../src/app.ts'
 import type { Context } from '../src/context.ts'
-import { Delivery } from '../src/delivery.ts'
-import { Departures } from '../src/departures.ts'
-import { dispatch } from '../src/dispatch.ts'
 import type { HubSocket, SocketOwner } from '../src/hub-socket.ts'
 import type { Identity } from '../src/identity.ts'
-import { Turns } from '../src/intake.ts'
 import { createMetrics } from '../src/metrics.ts'
-import { Flusher } from '../src/outbox.ts'
-import { Publisher } from '../src/publisher.ts'
-import { Rates } from '../src/rates.ts'
-import { Acks } from '../src/receipts.ts'
-import { Replica } from '../src/replica.ts'
-import { Requests } from '../src/requests.ts'
-import { Restraint } from '../src/restraint.ts'
-import { Roster } from '../src/roster.ts'
-import { Session } from '../src/session.ts'
-import { Settlements } from '../src/settlements.ts'
+import type { Session } from '../src/session.ts'
 import type { Store } from '../src/store.ts'
-import { Tick } from '../src/tick.ts'
-import { Watches } from '../src/watches.ts'
 import { unwire } from './frames.ts'
 import { type ManualBus, manualBus } from './manual-bus.ts'
 
@@ -33,12 +19,12 @@ export interface AWorker {
   bus: ManualBus
   context: Context
   registry: Registry
-  /** What the store was asked, in order; each call waits for `store` if that says so. */
+  /** What the store was asked for sessions, in order; each call waits for `store` if that says so. */
   calls: string[]
   /** Replaces what the store does. */
   store: Partial<Store>
-  /** Sessions that ended. */
-  ended: Session[]
+  /** How many channels have members, but for those of the worker itself. */
+  channels(): number
   connect(): AConnection
 }
 
@@ -61,8 +47,11 @@ export interface AConnection {
 
 const limits = { heartbeatMs: 60_000, helloMs: 60_000, frameBytes: 64 * 1024, outboxBytes: 4 * 1024, outboxFrames: 64 }
 
-/** Builds one. */
-export function aWorker(): AWorker {
+/** What a worker asks the store of its own accord, at any time. */
+const housekeeping = new Set<string>(['renew', 'sweep', 'revision', 'absent', 'snapshot'])
+
+/** Starts one. */
+export async function aWorker(): Promise<AWorker> {
   const registry = new Registry()
   const metrics = createMetrics(registry)
   const log = createLogger({ service: 'test', level: 'silent' })
@@ -96,46 +85,34 @@ export function aWorker(): AWorker {
     get(_, name: keyof Store) {
       if (name === 'epoch') return usual.epoch
       return (...args: unknown[]) => {
-        calls.push(name)
+        if (!housekeeping.has(name)) calls.push(name)
         const does = (overrides[name] ?? usual[name]) as (...args: unknown[]) => unknown
         return does(...args)
       }
     },
   })
-  const faults = { hole: () => undefined, gap: () => undefined, garbled: () => undefined }
-  const delivery = new Delivery({ bus, metrics, faults })
-  const tick = new Tick()
-  const publisher = new Publisher({ bus, members: delivery, tick, metrics, fenced: () => undefined })
-  const replica = new Replica({ log, metrics })
   const rights = parseCapabilities(['join:*', 'send:group/*', 'ask:group/*', 'get:*'], 'bot/a')
   let count = 0
   const identity = {
     hello: async () => ({ subject: `bot/c${++count}`, rights, expires: Date.now() + 3_600_000, jti: 't', key: 'k' }),
   } as unknown as Identity
-  const departures = new Departures({ store, publisher, log })
-  const roster = new Roster(departures, store)
-  const context: Context = {
+  const app = await App.start({
+    open: async () => ({ bus, store, [Symbol.asyncDispose]: async () => undefined }),
+    identity,
+    settings: limits,
+    rates: new Map(),
+    bus: 'cluster',
     log,
     metrics,
-    identity,
-    bus,
-    store,
-    publisher,
-    delivery,
-    replica,
-    watches: new Watches(replica),
-    requests: new Requests({ publisher, settlements: new Settlements(store), metrics }),
-    roster,
-    departures,
-    flusher: new Flusher(tick),
-    acks: new Acks(),
-    turns: new Turns(tick),
-    rates: new Rates(new Map()),
-    restraint: new Restraint(),
-    settings: limits,
-  }
-  const ended: Session[] = []
-  return { bus, context, registry, calls, store: overrides, ended, connect: () => connect(context, ended) }
+    reachable: () => undefined,
+    fenced: () => undefined,
+  })
+  const { context } = app
+  const own = context.delivery.size
+  calls.length = 0
+  bus.subscriptions.length = 0
+  const channels = () => context.delivery.size - own
+  return { bus, context, registry, calls, store: overrides, channels, connect: () => connect(app) }
 }
 
 class ClientSocket extends Duplex {
@@ -163,7 +140,7 @@ class ClientSocket extends Duplex {
   }
 }
 
-function connect(context: Context, ended: Session[]): AConnection {
+function connect(app: App): AConnection {
   const socket = new ClientSocket()
   const connection: AConnection = {
     frames: socket.frames,
@@ -189,17 +166,7 @@ function connect(context: Context, ended: Session[]): AConnection {
       connection.closed ??= 'terminated'
     },
   }
-  connection.session = new Session({
-    context,
-    ws: ws as unknown as HubSocket,
-    socket,
-    codec: 'binary',
-    address: '127.0.0.1',
-    dispatch: (session, frame) => dispatch(session, frame, context),
-    ended: (session) => {
-      ended.push(session)
-      if (session.registered) context.roster.end(session)
-    },
-  })
+  app.connect({ ws: ws as unknown as HubSocket, socket, codec: 'binary', address: '127.0.0.1' })
+  connection.session = owner as unknown as Session
   return connection
 }

@@ -15,7 +15,8 @@ let told: string[]
 let braked: string[]
 let local: string[]
 let fenced: number
-let clear: boolean
+/** Channels with members here that wait for something from the bus. */
+let unclear: Set<string>
 let publisher: Publisher
 let orders: Map<string, SendOrder>
 
@@ -36,12 +37,12 @@ beforeEach(() => {
   braked = []
   local = []
   fenced = 0
-  clear = true
+  unclear = new Set()
   orders = new Map()
   publisher = new Publisher({
     bus,
     members: {
-      isClear: () => clear,
+      isClear: (channel) => !unclear.has(channel),
       has: (channel) => channel !== 'session/elsewhere',
       local: ({ channel, kind, bytes }) => void local.push([channel, kind, ...unwire(bytes).map(position)].join(' ')),
       expect: (channel, seq) => void local.push(`${channel} expects ${seq}`),
@@ -321,7 +322,7 @@ describe("this worker's members", () => {
   it('get messages with the tick, but not while one for them is on its way by the bus', async () => {
     publish('group/a')
     publish('group/a', { kind: 'request' })
-    clear = false
+    unclear.add('group/a')
     publish('group/a')
     await turn()
     expect(local).toEqual(['group/a expects 2', 'group/a expects 3', 'group/a message 7/1'])
@@ -334,8 +335,23 @@ describe("this worker's members", () => {
     expect(local).toEqual(['session/b expects 2', 'session/a answer 7/1'])
   })
 
+  it('get nothing before what its sender said earlier, though the last channel that waits for that loses its members', async () => {
+    unclear = new Set(['group/a', 'client/bot/b'])
+    publish('group/a')
+    publish('client/bot/b')
+    // Its last member left this worker: what is on its way there is for nobody here.
+    unclear.delete('client/bot/b')
+    publish('client/bot/c')
+    await turn()
+    expect(local).toEqual(['group/a expects 1', 'client/bot/b expects 2', 'client/bot/c expects 3'])
+    unclear.delete('group/a')
+    publish('client/bot/c')
+    await turn()
+    expect(local.at(-1)).toBe('client/bot/c message 7/4')
+  })
+
   it('get what the bus did not take after all, but for requests', async () => {
-    clear = false
+    unclear = new Set(['group/a', 'group/b', 'session/s'])
     publish('group/a')
     publish('session/s', { kind: 'answer' })
     publish('group/b', { kind: 'request' })

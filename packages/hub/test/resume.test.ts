@@ -16,8 +16,8 @@ let worker: AWorker
 let answers: (Taken | Promise<Taken>)[]
 let done: number | undefined
 
-beforeEach(() => {
-  worker = aWorker()
+beforeEach(async () => {
+  worker = await aWorker()
   answers = [{ stamp: 9, heads: [], done: 0, owner: far, lost: undefined }]
   done = undefined
   const { hello } = worker.context.identity
@@ -277,7 +277,7 @@ describe('the takeover', () => {
     answer.resolve(taken([at(4)]))
     await turn()
     expect(storeCalls()).toEqual(['takeOver', 'release'])
-    expect([types(connection), worker.context.delivery.size, worker.bus.readings]).toEqual([['challenge'], 0, []])
+    expect([types(connection), worker.channels(), worker.bus.readings]).toEqual([['challenge'], 0, []])
   })
 
   it('is undone when the line breaks while the logs are read', async () => {

@@ -8,8 +8,8 @@ import { turn } from './manual-bus.ts'
 
 let worker: AWorker
 
-beforeEach(() => {
-  worker = aWorker()
+beforeEach(async () => {
+  worker = await aWorker()
 })
 
 const types = ({ frames }: AConnection) => frames.map(({ type }) => type)
@@ -39,7 +39,7 @@ describe('a hello', () => {
     connection.hello(['g'])
     await turn()
     bring(1)
-    connection.session.gap({ origin: 3, to: 'group/g', from: 1, until: 1 })
+    connection.session.egress.gap({ origin: 3, to: 'group/g', from: 1, until: 1 })
     bring(2)
     await turn()
     expect(types(connection)).toEqual(['challenge'])
@@ -79,10 +79,10 @@ describe('a hello', () => {
     connection.cut()
     steps[step]?.resolve()
     await turn()
-    expect(worker.context.delivery.size).toBe(0)
+    expect(worker.channels()).toBe(0)
     expect(worker.calls).toEqual(calls)
     // Its owner tells the store of the end of every session that the store may know.
-    expect(worker.ended.map(({ registered }) => registered)).toEqual([step >= 2])
+    expect([connection.session.isClosed, connection.session.registered]).toEqual([true, step >= 2])
     expect(types(connection)).toEqual(['challenge'])
   })
 
@@ -93,8 +93,8 @@ describe('a hello', () => {
     await turn()
     expect(last(connection, 'error')).toMatchObject({ code: 'unavailable', retry: true })
     expect(connection.closed).toBe(closes.unavailable.code)
-    expect(worker.context.delivery.size).toBe(0)
-    expect(worker.ended[0]?.registered).toBe(true)
+    expect(worker.channels()).toBe(0)
+    expect([connection.session.isClosed, connection.session.registered]).toEqual([true, true])
   })
 })
 
@@ -201,7 +201,7 @@ describe('a slow session', () => {
     expect(connection.closed).toBeUndefined()
     session.check(now + heartbeatMs * 1.6, 10)
     expect(connection.closed).toBe('terminated')
-    expect(worker.context.delivery.size).toBe(0)
+    expect(worker.channels()).toBe(0)
     expect(await worker.registry.getSingleMetricAsString('damon_hub_closed_total')).toContain('slow_consumer')
   })
 

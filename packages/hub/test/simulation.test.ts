@@ -38,6 +38,13 @@ describe('a hub whose lines are cut and hang, and whose workers die and stall', 
     expect(sum(outcomes, 'resumed')).toBeGreaterThan(40)
   })
 
+  it('keeps the order of what a sender says to several, where lines are cut while much is on its way to the log', async () => {
+    const weather = { ...usual.weather, busMs: 40 }
+    const outcomes = await runs(24, { weather, faults: { ...none, cut: 6 } })
+    expect(flawed(outcomes)).toEqual([])
+    expect(sum(outcomes, 'resumed')).toBeGreaterThan(200)
+  })
+
   it('tells what is lost when sessions come back too late', async () => {
     const outcomes = await runs(6, {
       resumeMs: 1_000,

@@ -1,5 +1,5 @@
 import { everyChannel, type Range } from '../bus.ts'
-import type { SealedBatch } from './wire.ts'
+import { type SealedBatch, spanOf } from './wire.ts'
 
 interface Entry {
   batch: SealedBatch
@@ -49,7 +49,7 @@ export class OriginLog {
 
   append(batch: SealedBatch, stamp: number, now: number): void {
     const { bytes, channel } = batch
-    const [prev, first, last] = [bytes.readUIntBE(4, 6), bytes.readUIntBE(10, 6), bytes.readUIntBE(16, 6)]
+    const { prev, first, last } = spanOf(batch)
     const before = this.#latest.get(channel)
     const entry: Entry = { batch, stamp, at: now, prev, first, last, before, after: undefined }
     if (before) before.after = entry

@@ -75,6 +75,11 @@ export interface SealedBatch {
   bytes: Buffer
 }
 
+/** The numbers of a batch: of the one before it on its channel, its own first and last. */
+export function spanOf({ bytes }: SealedBatch): { prev: number; first: number; last: number } {
+  return { prev: bytes.readUIntBE(4, 6), first: bytes.readUIntBE(10, 6), last: bytes.readUIntBE(16, 6) }
+}
+
 // Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
 //   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel;
 //            what is asked as JSON, if anything is

@@ -10,5 +10,6 @@ export async function get(session: Session, frame: FrameOf<'get'>, context: Cont
     throw damonError('denied', `The token does not allow to read ${frame.key}.`, { field: 'key' })
   const record = context.replica.get(frame.key)
   const records = record ? [record] : []
-  for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) await session.sendPatiently(answer)
+  for (const answer of snapshotFrames(frame.id, records, context.replica.revision))
+    await session.egress.sendPatiently(answer)
 }

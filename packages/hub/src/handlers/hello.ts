@@ -46,19 +46,19 @@ async function enter(
   const channels = ['all', `client/${session.subject}`, ...[...groups].map((group) => `group/${group}`)]
   for (const group of groups) session.groups.add(group)
   const own = [...channels, `session/${session.id}`]
-  await storeCall(Promise.all(own.map((channel) => context.delivery.add(channel, session))))
+  await storeCall(Promise.all(own.map((channel) => context.delivery.add(channel, session.egress))))
   if (session.isClosed) return
   session.registered = true
   context.roster.hold(session)
   const { id, subject, digest: ticket } = session
   const joined = await storeCall(context.store.openSession({ session: id, subject, ticket, channels }))
-  for (const channel of own) context.delivery.confirm(channel, session, joined)
+  for (const channel of own) context.delivery.confirm(channel, session.egress, joined)
   if (!session.isClosed) await recordService(session, context)
   if (session.isClosed) return
   session.welcome({ resumed: false, reason, done: 0, positions: joined.heads })
   const heads = new Map(joined.heads.map((head) => [laneOf(head), head.seq]))
-  await session.begin(
-    (dropped) => session.tellDropped(dropped),
+  await session.egress.begin(
+    (dropped) => session.egress.tellDropped(dropped),
     (range) => range.until > (heads.get(laneOf(range)) ?? 0),
   )
 }

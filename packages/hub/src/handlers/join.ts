@@ -19,13 +19,13 @@ export async function join(session: Session, frame: FrameOf<'join'>, context: Co
     const channel = `group/${group}`
     session.groups.add(group)
     try {
-      await storeCall(context.delivery.add(channel, session))
+      await storeCall(context.delivery.add(channel, session.egress))
       const joined = await storeCall(context.store.join(session.id, channel))
-      context.delivery.confirm(channel, session, joined)
+      context.delivery.confirm(channel, session.egress, joined)
       positions = joined.heads
     } catch (error) {
       session.groups.delete(group)
-      context.delivery.remove(channel, session)
+      context.delivery.remove(channel, session.egress)
       // Not confirmed is not the same as not done: requests would wait for a member that does not hear them.
       context.store.leave(session.id, channel).catch(() => undefined)
       throw error

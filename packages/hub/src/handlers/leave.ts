@@ -10,7 +10,7 @@ export async function leave(session: Session, frame: FrameOf<'leave'>, context: 
   if (session.groups.has(frame.group)) {
     await storeCall(context.store.leave(session.id, channel))
     session.groups.delete(frame.group)
-    context.delivery.remove(channel, session)
+    context.delivery.remove(channel, session.egress)
     await recordService(session, context)
   }
   session.send({ type: 'ack', id: frame.id })

@@ -10,7 +10,7 @@ export async function list(session: Session, frame: FrameOf<'list'>, context: Co
   checkRead(session, frame.prefix)
   const records = context.replica.list(frame.prefix)
   for (const answer of snapshotFrames(frame.id, records, context.replica.revision)) {
-    await session.sendPatiently(answer)
+    await session.egress.sendPatiently(answer)
     if (session.isClosed) return
     if ('more' in answer && answer.more) await setImmediate()
   }

@@ -6,6 +6,6 @@ import { checkAddressed, publishAnswer } from './answer.ts'
 /** A piece of an answer, before the final word. */
 export function part(session: Session, frame: ClientPartFrame, context: Context): undefined {
   session.count(frame.number)
-  checkAddressed(session.unanswered.has(frame.session, frame.request), context)
+  checkAddressed(session.egress.unanswered.has(frame.session, frame.request), context)
   publishAnswer(session, frame, { type: 'part' }, context)
 }

@@ -11,6 +11,6 @@ export function reply(session: Session, frame: ReplyFrame, context: Context): un
   const { verdict, code } = frame
   if (code !== '' && !isSegment(code))
     throw damonError('bad_field', 'code: is not [a-z0-9._-]{1,64}.', { field: 'code' })
-  checkAddressed(session.unanswered.settle(frame.session, frame.request), context)
+  checkAddressed(session.egress.unanswered.settle(frame.session, frame.request), context)
   publishAnswer(session, frame, { type: 'verdict', verdict, code }, context)
 }

@@ -30,7 +30,7 @@ export async function request(session: Session, frame: RequestFrame, context: Co
 
   const asked: Asked = { ...picking, quorum, channel: member ? `session/${member.session}` : frame.to, member }
   const another = any && idempotent ? anotherFor(session, frame, deadlineMs, context) : undefined
-  context.requests.begin(session, {
+  context.requests.begin(session.egress, {
     number,
     quorum,
     deadlineMs,
