@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './packages/testkit/src/longest-first.ts'
 
 // Tests start hundreds of processes of ours: each finds what an earlier one has compiled, which halves what its start costs.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/compiled')
@@ -11,6 +12,7 @@ export default defineConfig({
     reporters: ['default', './packages/testkit/src/reporter.ts'],
     pool: 'forks',
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
     hookTimeout: 90_000,
   },
