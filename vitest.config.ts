@@ -11,7 +11,8 @@ export default defineConfig({
     globalSetup: ['packages/testkit/src/requirements.ts'],
     reporters: ['default', './packages/testkit/src/reporter.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    // Tests of the whole product wait for a third of their time: three of them keep two cores at work.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
     hookTimeout: 90_000,
