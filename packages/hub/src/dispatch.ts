@@ -68,13 +68,22 @@ export function dispatch(session: Session, frame: ClientFrame, context: Context)
   }
 }
 
-/** The same for a `damon.v1` frame as it came, of an identified session; returns its type, or undefined where it has to be read. */
-export function dispatchAsItCame(session: Session, frame: Buffer, context: Context): 'send' | 'reply' | undefined {
-  switch (frame[0]) {
+/**
+ * The same for a `damon.v1` frame as it came, of an identified session: it lies in the chunk, from one place to the other. Returns its
+ * type, or undefined where it has to be read.
+ */
+export function dispatchAsItCame(
+  session: Session,
+  chunk: Buffer,
+  from: number,
+  to: number,
+  context: Context,
+): 'send' | 'reply' | undefined {
+  switch (chunk[from]) {
     case frameNumbers.client.send:
-      return sendAgain(session, frame, context) ? 'send' : undefined
+      return sendAgain(session, chunk, from, to, context) ? 'send' : undefined
     case frameNumbers.client.reply:
-      return replyAsItCame(session, frame, context) ? 'reply' : undefined
+      return replyAsItCame(session, chunk, from, to, context) ? 'reply' : undefined
     default:
       return undefined
   }

@@ -14,6 +14,8 @@ const faults = new Map<number | undefined, CloseName>([
 /** Whom a connection belongs to. */
 export interface SocketOwner {
   message(data: Buffer, isBinary: boolean): void
+  /** A binary message that came without ws, as in FrontOwner. */
+  whole(chunk: Buffer, from: number, to: number): void
   /** ws found something wrong itself. */
   fault(name: CloseName): void
   gone(): void
@@ -41,8 +43,8 @@ export class HubSocket extends WebSocket {
     inside._receiver = new FrameFront(inside._receiver as unknown as Writable, this, most)
   }
 
-  message(data: Buffer, isBinary: boolean): void {
-    this.#owner?.message(data, isBinary)
+  whole(chunk: Buffer, from: number, to: number): void {
+    this.#owner?.whole(chunk, from, to)
   }
 
   get owner(): SocketOwner | undefined {
@@ -58,7 +60,7 @@ export class HubSocket extends WebSocket {
 }
 
 function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
-  ;(this as HubSocket).message(data as Buffer, isBinary)
+  ;(this as HubSocket).owner?.message(data as Buffer, isBinary)
 }
 
 function onClose(this: WebSocket): void {

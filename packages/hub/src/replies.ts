@@ -35,24 +35,26 @@ export class Replies {
   }
 
   /**
-   * The publication of a `damon.v1` frame, if it is a whole reply without a code; `asker` and `request` say what it is to. Good until
-   * the next one is made.
+   * The publication of a `damon.v1` frame that lies in the chunk, from one place to the other, if it is a whole reply without a code;
+   * `asker` and `request` say what it is to. Good until the next one is made.
    */
-  publicationOf(frame: Buffer): Publication | undefined {
-    if (frame[0] !== frameNumbers.client.reply || frame.length < payloadAt || frame[codeAt] !== 0) return undefined
+  publicationOf(chunk: Buffer, from: number, to: number): Publication | undefined {
+    if (chunk[from] !== frameNumbers.client.reply || to - from < payloadAt || chunk[from + codeAt] !== 0)
+      return undefined
     // Receivers' verdicts have the same numbers among all verdicts.
-    const verdict = frame[verdictAt] ?? 0
+    const verdict = chunk[from + verdictAt] ?? 0
     if (verdict >= replyVerdicts.length) return undefined
     const publication = this.#publication
-    const asker = frame.toString('hex', sessionAt, requestAt)
+    const asker = chunk.toString('hex', from + sessionAt, from + requestAt)
     if (asker !== this.asker) {
       this.asker = asker
       publication.channel = `session/${asker}`
     }
-    this.request = frame.readUInt32BE(requestAt)
-    publication.number = frame.readUInt32BE(numberAt)
+    this.request = chunk.readUInt32BE(from + requestAt)
+    publication.number = chunk.readUInt32BE(from + numberAt)
     this.#maker.about(this.request, verdict)
-    this.#maker.set(publication.number, (frame[flagsAt] ?? 0) & (flag.again | flag.bytes), frame.subarray(payloadAt))
+    const flags = (chunk[from + flagsAt] ?? 0) & (flag.again | flag.bytes)
+    this.#maker.set(publication.number, flags, chunk, from + payloadAt, to)
     return publication
   }
 }

@@ -315,7 +315,7 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
   }
 
   writes(): void {
-    this.#receipts.flush()
+    this.#receipts.goAlong()
   }
 
   overflow(): void {
@@ -335,17 +335,25 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
   }
 
   message(data: Buffer, isBinary: boolean): void {
+    this.#take(data, 0, data.length, isBinary)
+  }
+
+  whole(chunk: Buffer, from: number, to: number): void {
+    this.#take(chunk, from, to, true)
+  }
+
+  #take(chunk: Buffer, from: number, to: number, isBinary: boolean): void {
     if (this.#closed) return
-    this.intake.took(data.length)
+    this.intake.took(to - from)
     // It may just have been too much.
     if (this.#closed) return
-    if (!this.#identified && data.length > limits.helloBytes) {
+    if (!this.#identified && to - from > limits.helloBytes) {
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
       return
     }
     // Where a frame says nothing new but its payload, it need not be read.
     if (isBinary && this.codec === 'binary' && this.#inbox.free && this.#identified) {
-      const type = dispatchAsItCame(this, data, this.#context)
+      const type = dispatchAsItCame(this, chunk, from, to, this.#context)
       if (type) {
         this.#context.metrics.received(type)
         return
@@ -353,7 +361,7 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
     }
     let frame: ClientFrame
     try {
-      frame = decodeIncoming(this.codec, data, isBinary)
+      frame = decodeIncoming(this.codec, chunk.subarray(from, to), isBinary)
     } catch (error) {
       const { id, fatal } = error as { id?: number; fatal?: boolean }
       if (this.#identified && !fatal) this.sendError(error, { id })

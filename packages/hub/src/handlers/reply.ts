@@ -16,9 +16,9 @@ export function reply(session: Session, frame: ReplyFrame, context: Context): un
 }
 
 /** The same for a frame as it came, if it is a usual one; false: it is not. */
-export function replyAsItCame(session: Session, frame: Buffer, context: Context): boolean {
+export function replyAsItCame(session: Session, chunk: Buffer, from: number, to: number, context: Context): boolean {
   const { replies } = session
-  const publication = replies.publicationOf(frame)
+  const publication = replies.publicationOf(chunk, from, to)
   if (!publication) return false
   try {
     session.count(publication.number)
