@@ -1,4 +1,3 @@
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { Position } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import { backoff, delay } from '@damon/runtime/retry'
@@ -8,8 +7,8 @@ import type { LocalMembers } from './publisher.ts'
 import { Repair } from './repair.ts'
 import { SmallMap } from './small-map.ts'
 import type { Joined } from './store.ts'
-import { WireFrame, WireRun } from './wire-run.ts'
-import { frameInPlace, framesOf, headroom } from './ws-frame.ts'
+import { binaryFrame, WireFrame, WireRun } from './wire-run.ts'
+import { framesOf } from './ws-frame.ts'
 
 /** Something on this worker that messages are for: a session, or the hub itself. It throws only for a frame that cannot be decoded. */
 export interface Receiver {
@@ -374,7 +373,7 @@ export class Delivery implements LocalMembers {
 function late(batch: Batch): Batch {
   const frames = [...framesOf(batch.bytes)].map((bytes) => {
     const { frame } = new WireFrame(bytes)
-    return 'late' in frame ? frameInPlace(encodeHubFrame({ ...frame, late: true }, headroom), 2) : bytes
+    return 'late' in frame ? binaryFrame({ ...frame, late: true }) : bytes
   })
   return { ...batch, bytes: Buffer.concat(frames) }
 }
