@@ -7,13 +7,11 @@ import { setFlagsFromString } from 'node:v8'
 import type { ServiceContext, Started } from '@damon/runtime/service'
 import type { TrustList } from '@damon/trust/trust-list'
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client'
-import { endRedisWorker } from './bus-redis.ts'
 import { type hubConfig, storeTimes } from './config.ts'
 import { openKept } from './embedded/kept.ts'
 import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
 import { OwnCertificate } from './own-certificate.ts'
-import { ScriptedRedis } from './redis/client.ts'
 import type { PrimaryOrder } from './report.ts'
 import { Roll } from './roll.ts'
 import { TrustFile } from './trust-file.ts'
@@ -125,6 +123,11 @@ async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof 
 }
 
 async function redisMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
+  // Whoever has no Redis need not load its client.
+  const [{ endRedisWorker }, { ScriptedRedis }] = await Promise.all([
+    import('./bus-redis.ts'),
+    import('./redis/client.ts'),
+  ])
   const url = config.REDIS_URL?.reveal() ?? ''
   const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
   const control = new ScriptedRedis(options, 'damon-hub-primary')
