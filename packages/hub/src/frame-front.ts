@@ -53,7 +53,6 @@ export class FrameFront implements Receiver {
       this.#head = undefined
     }
     const { length } = chunk
-    let view: DataView | undefined
     /** From here on ws has not got what lies before `at`. */
     let given = 0
     let at = Math.min(this.#left, length)
@@ -68,8 +67,7 @@ export class FrameFront implements Receiver {
       if (chunk[at] === wholeBinary && end <= length && this.#isUsual(chunk, at, size)) {
         if (!this.#give(chunk, given, at)) return true
         given = end
-        view ??= new DataView(chunk.buffer, chunk.byteOffset, length)
-        this.#owner.whole(chunk, unmask(view, at, end), end)
+        this.#owner.whole(chunk, unmask(chunk, at, end), end)
       } else {
         const first = chunk[at] ?? 0
         if ((first & opcodeBits) < firstControl) this.#open = (first & finBit) === 0
@@ -127,13 +125,20 @@ function frameSize(chunk: Buffer, at: number): number {
 }
 
 /** Takes the mask off the payload of a whole frame; returns where that begins. */
-function unmask(chunk: DataView, at: number, end: number): number {
-  const short = chunk.getUint8(at + 1) & 0x7f
+function unmask(chunk: Buffer, at: number, end: number): number {
+  const short = (chunk[at + 1] ?? 0) & 0x7f
   const maskAt = at + (short === 126 ? 4 : short === 127 ? 10 : 2)
   const start = maskAt + 4
-  const mask = chunk.getInt32(maskAt)
+  const [a = 0, b = 0, c = 0, d = 0] = [chunk[maskAt], chunk[maskAt + 1], chunk[maskAt + 2], chunk[maskAt + 3]]
   let i = start
-  for (; i + 3 < end; i += 4) chunk.setInt32(i, chunk.getInt32(i) ^ mask)
-  for (let shift = 24; i < end; i++, shift -= 8) chunk.setUint8(i, chunk.getUint8(i) ^ (mask >>> shift))
+  for (; i + 3 < end; i += 4) {
+    chunk[i] = (chunk[i] as number) ^ a
+    chunk[i + 1] = (chunk[i + 1] as number) ^ b
+    chunk[i + 2] = (chunk[i + 2] as number) ^ c
+    chunk[i + 3] = (chunk[i + 3] as number) ^ d
+  }
+  if (i < end) chunk[i] = (chunk[i] as number) ^ a
+  if (i + 1 < end) chunk[i + 1] = (chunk[i + 1] as number) ^ b
+  if (i + 2 < end) chunk[i + 2] = (chunk[i + 2] as number) ^ c
   return start
 }

@@ -84,13 +84,13 @@ class FrameMaker implements Positionable {
 
   write(out: Buffer, start: number): void {
     const at = writeHeader(out, start, this.#length, 2)
-    copy(this.#head, 0, this.#head.length, out, at)
+    out.set(this.#head, at)
     out[at + flagsAt] = this.#flags
     out.writeUInt32BE(this.#origin, at + originAt)
     out.writeUIntBE(this.#seq, at + seqAt, 6)
     out.writeUInt32BE(this.#number, at + numberAt)
     this.fill(out, at)
-    copy(this.#chunk, this.#from, this.#to, out, at + this.#head.length)
+    out.set(this.#chunk.subarray(this.#from, this.#to), at + this.#head.length)
     // It shall not live as long as this.
     this.#chunk = nothing
   }
@@ -125,12 +125,4 @@ export class VerdictMaker extends FrameMaker {
     out.writeUInt32BE(this.#request, at + requestAt)
     out[at + verdictAt] = this.#verdict
   }
-}
-
-/** Up to so many bytes are copied sooner one by one than by asking somebody to. */
-const fewBytes = 64
-
-function copy(bytes: Uint8Array, from: number, to: number, out: Uint8Array, at: number): void {
-  if (to - from > fewBytes) out.set(bytes.subarray(from, to), at)
-  else for (let i = from; i < to; i++) out[at + i - from] = bytes[i] as number
 }
