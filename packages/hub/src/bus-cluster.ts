@@ -98,7 +98,7 @@ export async function joinCluster(socket: Duplex, arrive: Arrive, events: StoreE
     socket.once('error', reject)
     socket.once('close', () => reject(new Error('The primary did not admit this worker.')))
     receive<PrimaryMessage>(socket, {
-      appended: (id, frozen) => line.settle(id, frozen, undefined),
+      appended: (id) => line.settle(id, [], undefined),
       batch: (channel, bytes, stamp) => arrive(decodeBatch(channel, bytes), stamp),
       value: (message) => {
         if (message.kind === 'result') line.settle(message.id, message.value, message.error)

@@ -4,7 +4,16 @@ import type { Logger } from '@damon/runtime/logger'
 import type { StoreTimes } from '../store.ts'
 import type { Kept } from './kept.ts'
 import { EmbeddedState } from './state.ts'
-import { lineBytes, type PrimaryMessage, receive, send, sendAppended, sendBatch, type WorkerMessage } from './wire.ts'
+import {
+  lineBytes,
+  type PrimaryMessage,
+  receive,
+  send,
+  sendAppended,
+  sendBatch,
+  sendClone,
+  type WorkerMessage,
+} from './wire.ts'
 
 /** How often leases and graces are looked at, ms. */
 const sweepMs = 250
@@ -51,19 +60,18 @@ export class EmbeddedHost implements Disposable {
     receive<WorkerMessage>(line, {
       value: (message) =>
         this.#attempt(origin, message.id, message.name, () => {
-          this.#tell(origin, { kind: 'result', id: message.id, value: this.#answer(origin, message) })
+          const value = this.#answer(origin, message)
+          const line = this.#lineTo(origin)
+          if (!line) return
+          const tell = message.name === 'read' ? sendClone : send
+          tell(line, { kind: 'result', id: message.id, value })
         }),
       append: (id, batches, freeze, asked) =>
         this.#attempt(origin, id, 'append', () => {
           if (!this.#state.has(origin)) throw new Error('fenced')
-          // What it brings its own worker and the word that it was done go in one write.
-          line.cork()
-          try {
-            const frozen = this.#state.append(origin, batches, freeze, asked)
-            if (this.#lineTo(origin)) sendAppended(line, id, frozen)
-          } finally {
-            line.uncork()
-          }
+          const frozen = this.#state.append(origin, batches, freeze, asked)
+          const line = this.#lineTo(origin)
+          if (line) sendAppended(line, id, frozen)
         }),
     })
     line.on('close', () => {
