@@ -134,6 +134,12 @@ class Worker {
     this.#door.emit('connection', line.far)
   }
 
+  /** What it missed of the bus. */
+  async holes(): Promise<number> {
+    const { values } = await this.#metrics.holes.get()
+    return values.reduce((total, { value, labels }) => total + (labels.result === 'found' ? value : 0), 0)
+  }
+
   get lines(): readonly Line[] {
     return [...this.#lines]
   }
@@ -166,6 +172,8 @@ export class Machine {
   readonly #times: StoreTimes
   readonly #count: number
   #workers: Worker[] = []
+  /** Those that are dead too. */
+  readonly #all: Worker[] = []
   #shutUntil = 0
 
   constructor(options: { workers: number; times: StoreTimes; random: Random; weather: Weather }) {
@@ -188,6 +196,13 @@ export class Machine {
 
   get workers(): readonly Worker[] {
     return this.#workers.filter((worker) => worker.serves)
+  }
+
+  /** What its workers missed of the bus, and looked for. */
+  async holes(): Promise<number> {
+    let total = 0
+    for (const worker of this.#all) total += await worker.holes()
+    return total
   }
 
   /** Nobody gets a line for so long, ms. */
@@ -234,5 +249,6 @@ export class Machine {
       died: () => this.#replace(worker),
     })
     this.#workers.push(worker)
+    this.#all.push(worker)
   }
 }

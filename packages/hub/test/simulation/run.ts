@@ -100,8 +100,8 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
   const sum = (of: 'resumed' | 'begun') => crew.members.reduce((total, member) => total + member[of], 0)
   // What was refused goes to those who can still have it when that is known, and so late.
   // What is for any member and repeated may go to one who has what was said after it. And only
-  // what was lost may be late, or what stood in one append with what was refused.
-  const mayBeLate = scenario.weather.batchLoss > 0 || found.safe < found.messages
+  // what was lost may be late, or what came after something that was never appended: its worker looks for both.
+  const mayBeLate = (await machine.holes()) > 0
   const across = crew.members.flatMap(({ across }) =>
     across
       .filter(({ sent, any, late }) => sent?.outcome === 'safe' && !(late && (any || mayBeLate)))
