@@ -4,6 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { ServiceContext, Started } from '@damon/runtime/service'
+import { thumbprint } from '@damon/trust/keys'
 import type { TrustList } from '@damon/trust/trust-list'
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client'
 import { endRedisWorker } from './bus-redis.ts'
@@ -13,9 +14,11 @@ import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
 import { OwnCertificate } from './own-certificate.ts'
 import { ScriptedRedis } from './redis/client.ts'
+import { RedisKeys } from './redis/keys.ts'
 import type { PrimaryOrder } from './report.ts'
 import { Roll } from './roll.ts'
 import { TrustFile } from './trust-file.ts'
+import { holdTrust, keptTrustMark, redisTrustMark, type TrustMark } from './trust-mark.ts'
 import { removeStale } from './unix-socket.ts'
 import { Workers } from './workers.ts'
 
@@ -36,12 +39,16 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
     throw new Error('The trust list is for development. Make keys with `damon keys init`, or set ALLOW_DEV_KEYS=1.')
 
   const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context)
+  await holdTrust(backbone.mark, identity.trust.seq, { log, stopping })
   const metrics = createPrimaryMetrics()
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
   const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
   if (config.HUB_PLAIN_SOCKET !== undefined) await removeStale(config.HUB_PLAIN_SOCKET)
   const own: OwnCertificate = new OwnCertificate({ log, gauge: metrics.expiry, workers: () => workers.serving })
-  const trust = followTrust(context, identity.trust, (list) => {
+  const trust = followTrust(context, identity.trust, (list, seq) => {
+    backbone.mark
+      .raise(seq)
+      .catch((error) => log.error({ err: error, seq }, 'a restart may not know of this trust list'))
     for (const child of workers.serving) child.send({ kind: 'trust', list } satisfies PrimaryOrder)
   })
   const wishes = new Set<string>()
@@ -105,6 +112,7 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
 interface Morgue {
   /** The embedded store's socket. */
   path?: string
+  mark: TrustMark
   bury(origin: number): void
 }
 
@@ -113,7 +121,8 @@ async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof 
   const kept = openKept(config.HUB_STATE_DIR ? join(config.HUB_STATE_DIR, 'records.sqlite') : ':memory:')
   const server = await serveEmbedded({ kept, times: storeTimes(config), log })
   resources.use(server)
-  return { path: server.path, bury: (origin) => server.endWorker(origin) }
+  const mark = keptTrustMark(kept, await thumbprint(config.HUB_ROOT_KEY))
+  return { path: server.path, mark, bury: (origin) => server.endWorker(origin) }
 }
 
 async function redisMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
@@ -122,7 +131,9 @@ async function redisMorgue({ config, log, resources }: ServiceContext<typeof hub
   const control = new ScriptedRedis(options, 'damon-hub-primary')
   resources.defer(() => control.redis.disconnect())
   control.redis.connect().catch(() => undefined)
+  const { trust } = new RedisKeys(config.REDIS_PREFIX)
   return {
+    mark: redisTrustMark(control.redis, trust, await thumbprint(config.HUB_ROOT_KEY)),
     bury: (origin) => {
       endRedisWorker(control, options, origin).catch((error) =>
         log.warn({ err: error, origin }, 'Redis was not told of a dead worker; its lease will end'),
@@ -162,7 +173,7 @@ function createPrimaryMetrics() {
 function followTrust(
   { config, log, resources }: ServiceContext<typeof hubConfig>,
   list: TrustList,
-  changed: (text: string) => void,
+  changed: (text: string, seq: number) => void,
 ): TrustFile | undefined {
   const path = process.env.HUB_TRUST_FILE
   if (!path) return undefined
