@@ -56,7 +56,7 @@ async function run(seed: number, faults: { kill: number; freeze: number; cut: nu
   using time = new VirtualTime(() => random.next())
   const machine = new Machine({ workers: 3, times, random, weather })
   await time.pass(1_000)
-  const hubs = await Promise.all(names.map((name) => member(name, () => machine.dial())))
+  const hubs = await Promise.all(names.map((name) => member(name, () => machine.crowd.dial())))
   /** How often a handler ran for a request. */
   const runs = new Map<string, number>()
   for (const hub of hubs)
@@ -89,10 +89,10 @@ async function run(seed: number, faults: { kill: number; freeze: number; cut: nu
     )
     if (random.next() < 0.1) setTimeout(() => request.cancel(), random.next() * 1_000)
     await time.pass(random.next() * 60)
-    const worker = machine.workers.length > 0 ? random.pick(machine.workers) : undefined
+    const worker = machine.crowd.workers.length > 0 ? random.pick(machine.crowd.workers) : undefined
     const line = worker && worker.lines.length > 0 ? random.pick(worker.lines) : undefined
     if (random.next() < faults.cut) line?.cut()
-    if (worker && random.next() < faults.kill) machine.kill(worker)
+    if (worker && random.next() < faults.kill) machine.crowd.kill(worker)
     if (worker && random.next() < faults.freeze) {
       worker.freeze()
       setTimeout(() => worker.thaw(), random.next() * 3_000)
@@ -151,14 +151,14 @@ it('of 1,000 receivers of which a tenth falls silent each has its verdict as soo
   using time = new VirtualTime(() => random.next())
   const machine = new Machine({ workers: 2, times, random, weather })
   await time.pass(1_000)
-  const asker = await member('asker', () => machine.dial(), [])
+  const asker = await member('asker', () => machine.crowd.dial(), [])
   await time.pass(1_000)
   const lines: (Line | undefined)[] = []
   let silent = false
   // The machines of a tenth die: their lines say nothing more, and nobody comes back.
   const dial = (i: number) => (): Line | undefined => {
     if (silent && i < 100) return undefined
-    lines[i] = machine.dial()
+    lines[i] = machine.crowd.dial()
     return lines[i]
   }
   const hubs = await Promise.all(Array.from({ length: 1_000 }, (_, i) => member(`m${i}`, dial(i))))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { isFlawless, type Outcome, type Scenario, simulate, usual } from './simulation/run.ts'
+import { isFlawless, none, type Outcome, type Scenario, simulate, usual } from './simulation/run.ts'
 import { type Rule, rules } from './simulation/switches.ts'
 
 // Many more runs by hand: node packages/hub/test/simulation/main.ts SEED RUNS
@@ -23,8 +23,6 @@ async function firstFlaw(
   }
   return undefined
 }
-
-const none = { cut: 0, hang: 0, kill: 0, freeze: 0, shut: 0, slow: 0, collapse: 0 }
 
 const sum = (outcomes: readonly Outcome[], of: 'resumed' | 'toldLost' | 'begun') =>
   outcomes.reduce((total, outcome) => total + outcome[of], 0)

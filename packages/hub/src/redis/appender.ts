@@ -130,10 +130,11 @@ export class Appender {
     const left = until - performance.now()
     if (left <= 0) throw new Error('Too late.')
     if (this.#downSince === undefined) return
-    const over = AbortSignal.timeout(Math.ceil(left))
-    const { promise, reject } = Promise.withResolvers<never>()
-    over.addEventListener('abort', () => reject(over.reason), { once: true })
-    await Promise.race([this.#up.promise, promise])
+    const waited = new AbortController()
+    const late = delay(left, waited.signal).then(() => {
+      throw new Error('Too late.')
+    })
+    await Promise.race([this.#up.promise, late]).finally(() => waited.abort())
   }
 }
 

@@ -42,6 +42,8 @@ export interface Place {
   url: string
   /** In front of every key, so that hubs can share a Redis. */
   prefix: string
+  /** How connections are laid, where not to the URL. */
+  Connector?: RedisOptions['Connector']
 }
 
 /** Whether the place is a Redis Cluster. */
@@ -72,7 +74,9 @@ export function connectTo(place: Place, name: string): Redis {
     redis.on('moved', () => redis.disconnect(true))
   } else {
     // After a failover the old primary is a replica: the name leads elsewhere by now.
-    redis = new Redis(place.url, { ...options, reconnectOnError: ({ message }) => message.startsWith('READONLY') })
+    const { url, Connector } = place
+    const reconnectOnError = ({ message }: Error) => message.startsWith('READONLY')
+    redis = new Redis(url, { ...options, reconnectOnError, ...(Connector && { Connector }) })
   }
   // Reported by whoever asked; a connection without a listener would end the process.
   redis.on('error', () => undefined)

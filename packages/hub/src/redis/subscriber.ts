@@ -9,7 +9,9 @@ export class RedisSubscriber {
   readonly #redis: Redis
   readonly #changed: () => void
   readonly #isSharded: boolean
-  readonly #wanted = new Set<string>()
+  /** Each with the number of the call that wanted it last. */
+  readonly #wanted = new Map<string, number>()
+  #calls = 0
   /** Counts connections: what an earlier one still has to say does not concern this one. */
   #connection = 0
   #complete = false
@@ -44,11 +46,13 @@ export class RedisSubscriber {
 
   /** Resolves when every later message will arrive. Rejects when that is not confirmed within a second. */
   async subscribe(channel: string): Promise<void> {
-    this.#wanted.add(channel)
+    const call = ++this.#calls
+    this.#wanted.set(channel, call)
     try {
       await this.#subscribe(channel)
     } catch (error) {
-      this.unsubscribe(channel)
+      // Somebody else may want it by now.
+      if (this.#wanted.get(channel) === call) this.unsubscribe(channel)
       throw error
     }
   }
@@ -80,7 +84,7 @@ export class RedisSubscriber {
 
   async #restore(): Promise<void> {
     const connection = this.#connection
-    const channels = [...this.#wanted]
+    const channels = [...this.#wanted.keys()]
     try {
       for (let i = 0; i < channels.length; i += perCommand) await this.#subscribe(...channels.slice(i, i + perCommand))
       if (connection === this.#connection) this.#set(true)

@@ -61,23 +61,22 @@ export class Crew {
     for (const { hub } of this.members.slice(0, watchers)) this.#watches.push(hub.watch('thing/'))
   }
 
-  /** One request of somebody to a group. */
+  /** One request of somebody to a group, or to any member of it. */
   ask(): void {
     const { hub, name } = this.#random.pick(this.members)
     const id = this.questions.ask(name, performance.now())
-    hub
-      .group(this.#random.pick([...this.groups.keys()]))
-      .request(question, id, { deadline: questionMs })
-      .then(
-        (answers) => {
-          const answered = answers.filter(({ verdict }) => verdict === 'answered')
-          this.questions.settle(
-            id,
-            answered.map(({ client }) => client),
-          )
-        },
-        () => this.questions.settle(id, []),
-      )
+    const group = this.#random.pick([...this.groups.keys()])
+    const receiver = this.#random.next() < 0.3 ? hub.any(group) : hub.group(group)
+    receiver.request(question, id, { deadline: questionMs }).then(
+      (answers) => {
+        const answered = answers.filter(({ verdict }) => verdict === 'answered')
+        this.questions.settle(
+          id,
+          answered.map(({ client }) => client),
+        )
+      },
+      () => this.questions.settle(id, []),
+    )
   }
 
   /** Somebody leaves a group that nobody needs, or joins it. */

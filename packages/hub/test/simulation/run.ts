@@ -2,12 +2,17 @@ import { type Comparison, compare, isClean } from '@damon/testkit/comparison'
 import { Random } from '@damon/testkit/random'
 import { Crew, mintTokens } from './crew.ts'
 import { dialler } from './dialler.ts'
-import { Machine, type Weather } from './machine.ts'
+import { Machine } from './machine.ts'
+import { Machines } from './redis/machines.ts'
+import type { SimulatedRedisOptions } from './redis/server.ts'
 import { VirtualTime } from './virtual-time.ts'
+import type { Weather } from './worker.ts'
 
 /** One run of the simulation. */
 export interface Scenario {
   seed: number
+  /** What the workers share: their primary's memory, or a Redis. */
+  bus: 'embedded' | 'redis'
   workers: number
   clients: number
   groups: number
@@ -20,8 +25,18 @@ export interface Scenario {
   /** How long a session without a line counts as there. */
   awayMs: number
   /** Faults per 100 messages, of each kind. */
-  faults: { cut: number; hang: number; kill: number; freeze: number; shut: number; slow: number; collapse: number }
+  faults: Record<Fault, number>
 }
+
+const faults = ['cut', 'hang', 'kill', 'freeze', 'shut', 'slow'] as const
+
+/** Those of one bus or the other. */
+const busFaults = ['collapse', 'bury', 'sever', 'stall', 'restart', 'empty', 'failover'] as const
+
+export type Fault = (typeof faults)[number] | (typeof busFaults)[number]
+
+/** No fault at all. */
+export const none = Object.fromEntries([...faults, ...busFaults].map((name) => [name, 0])) as Record<Fault, number>
 
 /** What came of it. */
 export interface Outcome extends Comparison {
@@ -38,6 +53,7 @@ export interface Outcome extends Comparison {
 const usualRoom = { kernelBytes: 262_144, outboxFrames: 4_096 }
 
 export const usual: Omit<Scenario, 'seed'> = {
+  bus: 'embedded',
   workers: 3,
   clients: 8,
   groups: 3,
@@ -46,27 +62,30 @@ export const usual: Omit<Scenario, 'seed'> = {
   weather: { clientMs: 6, busMs: 3, batchLoss: 0, batchLag: 0, hasty: false, careless: false, ...usualRoom },
   resumeMs: 60_000,
   awayMs: 2_000,
-  faults: { cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3, shut: 0, slow: 0, collapse: 0 },
+  faults: { ...none, cut: 1.5, hang: 0.5, kill: 0.5, freeze: 0.3 },
 }
 
-/** Runs it: the same seed does the same. */
-export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome> {
+/** Runs it: the same seed does the same. `redis`: how the simulated one is to be, where it is one. */
+export async function simulate({ seed, ...scenario }: Scenario, redis: SimulatedRedisOptions = {}): Promise<Outcome> {
   await mintTokens(scenario.clients)
   const random = new Random(seed)
   using time = new VirtualTime(() => random.next())
   const times = { graceMs: 15_000, awayMs: scenario.awayMs, resumeMs: scenario.resumeMs }
-  const machine = new Machine({ ...scenario, times, random })
+  const place = { ...scenario, times, random }
+  const machine = scenario.bus === 'redis' ? new Machines({ ...place, redis }) : new Machine(place)
+  const { crowd } = machine
+  const busFaults: Partial<Record<Fault, () => void>> = machine.faults
   await time.pass(1_000)
-  const crew = new Crew({ ...scenario, random, dial: dialler(() => machine.dial()) })
+  const crew = new Crew({ ...scenario, random, dial: dialler(() => crowd.dial()) })
   crew.start(2)
   await time.pass(2_000)
-  const { cut, hang, kill, freeze, shut, slow, collapse } = scenario.faults
+  const { cut, hang, kill, freeze, shut, slow } = scenario.faults
   for (let i = 0; i < scenario.messages; i++) {
     crew.speak()
     if (random.next() < 0.05) crew.ask()
     if (random.next() < 0.02) void crew.roam()
     await time.pass(random.next() < 0.6 ? 0 : random.next() * 30)
-    const worker = machine.workers.length > 0 ? random.pick(machine.workers) : undefined
+    const worker = crowd.workers.length > 0 ? random.pick(crowd.workers) : undefined
     const line = worker && worker.lines.length > 0 ? random.pick(worker.lines) : undefined
     if (random.next() * 100 < cut) line?.cut()
     if (random.next() * 100 < hang) {
@@ -76,14 +95,15 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
     }
     if (random.next() * 100 < shut) {
       line?.cut()
-      machine.shut(4_000)
+      crowd.shut(4_000)
     }
     if (random.next() * 100 < slow) {
       line?.hang()
       setTimeout(() => line?.move(), random.next() * 1_500)
     }
-    if (random.next() * 100 < collapse) machine.collapse()
-    if (worker && random.next() * 100 < kill) machine.kill(worker)
+    for (const [name, strike] of Object.entries(busFaults))
+      if (random.next() * 100 < scenario.faults[name as Fault]) strike()
+    if (worker && random.next() * 100 < kill) crowd.kill(worker)
     if (worker && random.next() * 100 < freeze) {
       worker.freeze()
       setTimeout(() => worker.thaw(), random.next() * 3_000)
@@ -98,10 +118,10 @@ export async function simulate({ seed, ...scenario }: Scenario): Promise<Outcome
     crew.audience,
   )
   const sum = (of: 'resumed' | 'begun') => crew.members.reduce((total, member) => total + member[of], 0)
-  // What was refused goes to those who can still have it when that is known, and so late.
-  // What is for any member and repeated may go to one who has what was said after it. And only
-  // what was lost may be late, or what came after something that was never appended: its worker looks for both.
-  const mayBeLate = (await machine.holes()) > 0
+  // What was refused goes to those who can still have it when that is known, and so late. What is for any member and repeated
+  // may go to one who has what was said after it. Else only what was lost may be late, or what came after something that was
+  // never appended: workers look for both.
+  const mayBeLate = (await crowd.holes()) > 0
   const across = crew.members.flatMap(({ across }) =>
     across
       .filter(({ sent, any, late }) => sent?.outcome === 'safe' && !(late && (any || mayBeLate)))

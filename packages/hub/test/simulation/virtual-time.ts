@@ -1,3 +1,5 @@
+import crypto from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
 import * as FakeTimers from '@sinonjs/fake-timers'
 
 const realImmediate = setImmediate
@@ -6,6 +8,7 @@ const realImmediate = setImmediate
 export class VirtualTime implements Disposable {
   readonly #clock: ReturnType<typeof FakeTimers.install>
   readonly #random = Math.random
+  readonly #crypto = { randomBytes: crypto.randomBytes, randomInt: crypto.randomInt }
 
   /** Takes over timers, both clocks and chance of this whole process until disposed. */
   constructor(random: () => number) {
@@ -17,6 +20,11 @@ export class VirtualTime implements Disposable {
       ] as never,
     })
     Math.random = random
+    const below = (bound: number) => Math.floor(random() * bound)
+    seize({
+      randomBytes: (size: number) => Buffer.from(Array.from({ length: size }, () => below(256))),
+      randomInt: (from: number, to?: number) => (to === undefined ? below(from) : from + below(to - from)),
+    } as never)
   }
 
   /** Virtual ms since the beginning. */
@@ -42,7 +50,14 @@ export class VirtualTime implements Disposable {
   [Symbol.dispose](): void {
     this.#clock.uninstall()
     Math.random = this.#random
+    seize(this.#crypto)
   }
+}
+
+/** Has all who import from there use these. */
+function seize(parts: Pick<typeof crypto, 'randomBytes' | 'randomInt'>): void {
+  Object.assign(crypto, parts)
+  syncBuiltinESMExports()
 }
 
 /** Everything that needs no time has happened: promises, and what streams do in the next tick. */
