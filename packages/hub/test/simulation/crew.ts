@@ -15,8 +15,8 @@ export interface Member {
   /** Its sessions that went on, and that began anew. */
   resumed: number
   begun: number
-  /** What came after a later message of the same sender, wherever that went, and whether it said so. */
-  across: { what: string; sent: Sent | undefined; any: boolean; late: boolean }[]
+  /** What came after a later message of the same sender to another destination, and did not say so. */
+  across: { what: string; sent: Sent | undefined; any: boolean }[]
 }
 
 const event = 'note'
@@ -190,8 +190,8 @@ function joinCrew(name: string, groups: readonly string[], dial: Dial): Member {
     const view = new DataView(buffer, byteOffset, byteLength)
     const [n, count] = [view.getUint32(0), view.getUint32(4)]
     const before = latest.get(from) ?? 0
-    if (count < before)
-      member.across.push({ what: `${from} ${count} at ${name} came after ${before}`, sent: all[count], any, late })
+    if (count < before && !late)
+      member.across.push({ what: `${from} ${count} at ${name} came after ${before}`, sent: all[count], any })
     latest.set(from, Math.max(before, count))
     ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now(), late)
   })

@@ -12,8 +12,6 @@ export class Crowd {
   readonly #make: (died: () => void) => Worker
   readonly #count: number
   #workers: Worker[] = []
-  /** Those that are dead, too. */
-  readonly #all: Worker[] = []
   #shutUntil = 0
 
   constructor(options: { count: number; random: Random; weather: Weather; make: (died: () => void) => Worker }) {
@@ -26,13 +24,6 @@ export class Crowd {
   /** Those that serve. */
   get workers(): readonly Worker[] {
     return this.#workers.filter((worker) => worker.serves)
-  }
-
-  /** What they missed of the bus, and looked for. */
-  async holes(): Promise<number> {
-    let total = 0
-    for (const worker of this.#all) total += await worker.holes()
-    return total
   }
 
   /** A line to any of them, as the shared port gives them out; none while none serves. */
@@ -75,6 +66,5 @@ export class Crowd {
   #begin(): void {
     const worker: Worker = this.#make(() => this.#replace(worker))
     this.#workers.push(worker)
-    this.#all.push(worker)
   }
 }

@@ -13,7 +13,7 @@ const scenario = {
   faults: { ...usual.faults, ...faults },
 }
 const total = { runs: 0, flawed: 0, messages: 0, delivered: 0, toldLost: 0, resumed: 0, begun: 0 }
-const wrong = { unexplained: 0, duplicates: 0, disordered: 0, late: 0, across: 0, impossible: 0, wrongs: 0 }
+const wrong = { unexplained: 0, duplicates: 0, disordered: 0, across: 0, impossible: 0, wrongs: 0 }
 for (let i = 0; i < Number(runs); i++) {
   const outcome = await simulate({ ...scenario, seed: Number(seed) + i })
   total.runs++

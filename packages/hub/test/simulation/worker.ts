@@ -72,7 +72,6 @@ export interface WorkerOptions {
 export class Worker {
   readonly #clients = new Lines()
   readonly #store = new Lines()
-  readonly #metrics = createMetrics(new Registry())
   readonly #door
   #app: App | undefined
   #dead = false
@@ -100,7 +99,7 @@ export class Worker {
       rates: new Map(),
       bus,
       log,
-      metrics: this.#metrics,
+      metrics: createMetrics(new Registry()),
       reachable: () => undefined,
       fenced: die,
     }).then((app) => {
@@ -122,12 +121,6 @@ export class Worker {
   accept(line: Line): void {
     this.#clients.add(line)
     this.#door.emit('connection', line.far)
-  }
-
-  /** What it missed of the bus, and looked for. */
-  async holes(): Promise<number> {
-    const { values } = await this.#metrics.holes.get()
-    return values.reduce((total, { value, labels }) => total + (labels.result === 'found' ? value : 0), 0)
   }
 
   /** Its lines to clients. */
