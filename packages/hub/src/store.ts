@@ -93,6 +93,8 @@ export type Taken =
       owner: number
       /** The stamp when it was lost, if it was: requests stamped later, up to the one of now, do not concern it. */
       lost: number | undefined
+      /** Keys of the leased records that it owns. */
+      leases: string[]
     })
   | { refused: 'unknown_session' }
   /** Another worker still holds its line, and was asked to release it. */

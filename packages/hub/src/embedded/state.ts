@@ -255,8 +255,8 @@ export class EmbeddedState {
     for (const channel of entry.channels) if (!channels.includes(channel)) this.#channels.leave(channel, session)
     entry.channels = []
     for (const channel of channels) this.#enter(session, channel)
-    this.#records.revive(session)
-    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner, lost }
+    const leases = this.#records.revive(session)
+    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner, lost, leases }
   }
 
   pick(channel: string): Member | undefined {
