@@ -38,9 +38,9 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   if (identity.dev && !config.ALLOW_DEV_KEYS)
     throw new Error('The trust list is for development. Make keys with `damon keys init`, or set ALLOW_DEV_KEYS=1.')
 
-  const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context)
-  await holdTrust(backbone.mark, identity.trust.seq, { log, stopping })
   const metrics = createPrimaryMetrics()
+  const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context, metrics)
+  await holdTrust(backbone.mark, identity.trust.seq, { log, stopping })
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
   const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
   if (config.HUB_PLAIN_SOCKET !== undefined) await removeStale(config.HUB_PLAIN_SOCKET)
@@ -116,11 +116,15 @@ interface Morgue {
   bury(origin: number): void
 }
 
-async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
+async function embeddedMorgue(
+  { config, log, resources }: ServiceContext<typeof hubConfig>,
+  metrics: ReturnType<typeof createPrimaryMetrics>,
+): Promise<Morgue> {
   if (config.HUB_STATE_DIR) await mkdir(config.HUB_STATE_DIR, { recursive: true, mode: 0o700 })
   const kept = openKept(config.HUB_STATE_DIR ? join(config.HUB_STATE_DIR, 'records.sqlite') : ':memory:')
   const server = await serveEmbedded({ kept, times: storeTimes(config), log })
   resources.use(server)
+  metrics.logBytes(() => server.logBytes)
   const mark = keptTrustMark(kept, await thumbprint(config.HUB_ROOT_KEY))
   return { path: server.path, mark, bury: (origin) => server.endWorker(origin) }
 }
@@ -160,6 +164,17 @@ function createPrimaryMetrics() {
       labelNames: ['result'],
       registers,
     }),
+    /** Shows what this says. */
+    logBytes: (held: () => number) => {
+      new Gauge({
+        name: 'damon_hub_log_bytes',
+        help: 'What the logs of all workers hold, without Redis',
+        registers,
+        collect() {
+          this.set(held())
+        },
+      })
+    },
     expiry: new Gauge({
       name: 'damon_hub_certificate_expiry_timestamp_seconds',
       help: 'When the certificate that the hub shows ends',

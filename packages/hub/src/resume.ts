@@ -154,13 +154,14 @@ function hold(session: Session, { roster }: Context): void {
  */
 async function settledSends(
   { session, ack, done, sent }: Resume,
-  { bus }: Context,
+  { readings }: Context,
 ): Promise<{ done: number; refused: number[] } | undefined> {
   if (sent <= done) return { done, refused: [] }
   const range = { origin: ack.origin, to: everyChannel, from: ack.seq + 1, until: endOfLog }
-  const { batches, missing } = await storeCall(bus.read([range], limits.replayBytes))
-  if (missing.length > 0) return undefined
-  const logged = sentBy(session, batches)
+  const logged = await readings.read([range], limits.replayBytes, async ({ batches, missing }) =>
+    missing.length > 0 ? undefined : sentBy(session, batches),
+  )
+  if (!logged) return undefined
   const last = Math.max(done, ...[...logged].filter((number) => number <= sent))
   const refused: number[] = []
   for (let number = done + 1; number < last; number++) if (!logged.has(number)) refused.push(number)

@@ -121,9 +121,6 @@ export const askedMs = 90_000
 /** Of so many members at most the one with the fewest requests is looked for. */
 export const pickedAmong = 256
 
-/** How much of it, bytes. */
-export const logBytes = 64 * 1024 * 1024
-
 /**
  * The state that all workers share: who is connected, who is in which channel, and the records.
  *

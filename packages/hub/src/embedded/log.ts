@@ -107,19 +107,37 @@ export class OriginLog {
     return { batches: batches.reverse(), missing }
   }
 
+  /** When its oldest entry was appended, ms of the state's clock; infinity where there is none. */
+  get oldest(): number {
+    return this.#entries[this.#start]?.at ?? Number.POSITIVE_INFINITY
+  }
+
+  /** What it holds, bytes. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   trim(now: number): void {
-    for (;;) {
-      const entry = this.#entries[this.#start]
-      if (!entry || (entry.at > now - this.#bounds.ms && this.#bytes <= this.#bounds.bytes)) return
-      this.#entries[this.#start++] = undefined
-      if (this.#start > 1024 && this.#start * 2 > this.#entries.length) {
-        this.#entries = this.#entries.slice(this.#start)
-        this.#start = 0
-      }
-      this.#bytes -= entry.batch.bytes.length + entryBytes
-      this.#trimmed = Math.max(this.#trimmed, entry.last)
-      if (entry.after) entry.after.before = undefined
-      else this.#latest.delete(entry.batch.channel)
+    while (this.oldest <= now - this.#bounds.ms || this.#bytes > this.#bounds.bytes) this.#dropOldest()
+  }
+
+  /** Lets go of at least so many bytes of what is oldest, as far as it has them; returns how many. */
+  shed(bytes: number): number {
+    const before = this.#bytes
+    while (this.#bytes > 0 && before - this.#bytes < bytes) this.#dropOldest()
+    return before - this.#bytes
+  }
+
+  #dropOldest(): void {
+    const entry = this.#entries[this.#start] as Entry
+    this.#entries[this.#start++] = undefined
+    if (this.#start > 1024 && this.#start * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#start)
+      this.#start = 0
     }
+    this.#bytes -= entry.batch.bytes.length + entryBytes
+    this.#trimmed = Math.max(this.#trimmed, entry.last)
+    if (entry.after) entry.after.before = undefined
+    else this.#latest.delete(entry.batch.channel)
   }
 }

@@ -1,9 +1,9 @@
 import type { Position } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
 import type { Asked, Member, Range } from '../bus.ts'
 import {
   type Joined,
   lateSweepMs,
-  logBytes,
   logMs,
   type OpenRequest,
   type Picking,
@@ -84,7 +84,7 @@ export class EmbeddedState {
     const { kept, times, now, unreserved } = options
     const loaded = kept.load()
     this.#origin = loaded.origin
-    this.#logs = new Logs({ ms: logMs(times), bytes: logBytes })
+    this.#logs = new Logs({ ms: logMs(times), bytes: limits.logBytes, allBytes: limits.logsBytes })
     this.#records = new Records({
       kept,
       loaded,
@@ -104,6 +104,11 @@ export class EmbeddedState {
     this.#workers.set(this.#origin, { ends: this.#options.now() + workerLeaseMs, channels: new Set() })
     this.#logs.open(this.#origin)
     return this.#origin
+  }
+
+  /** What the logs hold, bytes. */
+  get logBytes(): number {
+    return this.#logs.bytes
   }
 
   has(origin: number): boolean {
