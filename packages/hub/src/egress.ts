@@ -1,5 +1,4 @@
 import type { Duplex } from 'node:stream'
-import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { Codec, HubFrame, MessageFrame } from '@damon/protocol/frames'
 import { Aside } from './aside.ts'
 import type { Range } from './bus.ts'
@@ -10,8 +9,7 @@ import { Outbox, type OutboxOwner } from './outbox.ts'
 import type { Requester } from './requests.ts'
 import type { SlowReceiver } from './restraint.ts'
 import { Unanswered } from './unanswered.ts'
-import { textFrame, type WireFrame, type WireRun } from './wire-run.ts'
-import { frameInPlace, headroom } from './ws-frame.ts'
+import { binaryFrame, textFrame, type WireFrame, type WireRun } from './wire-run.ts'
 
 /** How often it is told of a session at most that it is slow, ms. */
 const warnEveryMs = 60_000
@@ -286,6 +284,6 @@ export class Egress implements Receiver, Requester, OutboxOwner, SlowReceiver {
   }
 
   #encode(frame: HubFrame): Buffer {
-    return this.#codec === 'json' ? textFrame(frame) : frameInPlace(encodeHubFrame(frame, headroom), 2)
+    return this.#codec === 'json' ? textFrame(frame) : binaryFrame(frame)
   }
 }

@@ -1,7 +1,8 @@
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { MessageFrame, PositionedFrame } from '@damon/protocol/frames'
 import type { Positionable } from './grouping.ts'
-import { frameInPlace, headerLength, headroom, writeHeader } from './ws-frame.ts'
+import { binaryFrame } from './wire-run.ts'
+import { headerLength, writeHeader } from './ws-frame.ts'
 
 // Where the parts of a frame stand that differ from one to the next: docs/protocol.md has the layout.
 const flagsAt = 1
@@ -19,7 +20,7 @@ export class EncodedFrame implements Positionable {
   }
 
   place(origin: number, seq: number): void {
-    this.#bytes = frameInPlace(encodeHubFrame({ ...this.#frame, origin, seq }, headroom), 2)
+    this.#bytes = binaryFrame({ ...this.#frame, origin, seq })
   }
 
   /** The whole frame, WebSocket header included, once it has its place. */

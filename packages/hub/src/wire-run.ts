@@ -1,4 +1,4 @@
-import { decodeHubFrame } from '@damon/protocol/codec-binary'
+import { decodeHubFrame, encodeHubFrame } from '@damon/protocol/codec-binary'
 import { encodeHubText } from '@damon/protocol/codec-json'
 import type { Codec, HubFrame, PositionedFrame } from '@damon/protocol/frames'
 import { countFrames, frameInPlace, framesOf, headroom, payloadOf } from './ws-frame.ts'
@@ -38,7 +38,12 @@ export class WireFrame extends WireRun {
   }
 }
 
-/** A frame of the hub as a text message. */
+/** A frame of the hub as a binary message. */
+export function binaryFrame(frame: HubFrame): Buffer {
+  return frameInPlace(encodeHubFrame(frame, headroom, Buffer.allocUnsafe) as Buffer, 2)
+}
+
+/** The same as a text message. */
 export function textFrame(frame: HubFrame): Buffer {
   const text = encodeHubText(frame)
   const bytes = Buffer.allocUnsafe(headroom + Buffer.byteLength(text))

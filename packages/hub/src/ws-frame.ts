@@ -25,8 +25,7 @@ export function writeHeader(buffer: Buffer, at: number, length: number, opcode: 
 }
 
 /** Writes the header into the headroom in front of a payload and returns the whole frame. */
-export function frameInPlace(bytes: Uint8Array, opcode: 1 | 2): Buffer {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+export function frameInPlace(buffer: Buffer, opcode: 1 | 2): Buffer {
   const length = buffer.length - headroom
   const start = headroom - headerLength(length)
   writeHeader(buffer, start, length, opcode)

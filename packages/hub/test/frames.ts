@@ -1,7 +1,8 @@
-import { decodeHubFrame, encodeHubFrame } from '@damon/protocol/codec-binary'
+import { decodeHubFrame } from '@damon/protocol/codec-binary'
 import type { HubFrame, MessageFrame, PositionedFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Batch } from '../src/bus.ts'
-import { frameInPlace, framesOf, headroom, payloadOf } from '../src/ws-frame.ts'
+import { binaryFrame } from '../src/wire-run.ts'
+import { framesOf, payloadOf } from '../src/ws-frame.ts'
 
 /** A message as it goes to its receivers. */
 export function messageFrame(frame: Partial<MessageFrame> = {}): MessageFrame {
@@ -47,7 +48,7 @@ export function verdictFrame(frame: Partial<VerdictFrame> = {}): VerdictFrame {
 
 /** A frame as it goes to the sockets, WebSocket header included. */
 export function wire(frame: HubFrame): Buffer {
-  return frameInPlace(encodeHubFrame(frame, headroom), 2)
+  return binaryFrame(frame)
 }
 
 /** The frames of a run of them. */

@@ -40,14 +40,19 @@ const typeNames: Record<Side, (string | undefined)[]> = { client: [], hub: [] }
 for (const side of ['client', 'hub'] as const)
   for (const [name, number] of Object.entries(frameNumbers[side])) typeNames[side][number] = name
 
+/** Where the bytes of a frame come from: as many as are asked for, whatever was in them. */
+export type Allocate = (length: number) => Uint8Array
+
+const allocateNew: Allocate = (length) => new Uint8Array(length)
+
 /** Writes numbers and names that fit their place. @throws DamonError `bad_field` for others */
 class Writer {
   readonly bytes: Uint8Array
   readonly #type: string
   #at: number
 
-  constructor(type: string, size: number, headroom: number) {
-    this.bytes = new Uint8Array(headroom + size)
+  constructor(type: string, size: number, headroom = 0, allocate = allocateNew) {
+    this.bytes = allocate(headroom + size)
     this.#type = type
     this.#at = headroom
   }
@@ -166,10 +171,10 @@ function flags(frame: {
   )
 }
 
-function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Array {
+function encodeSend(frame: SendFrame | RequestFrame): Uint8Array {
   const request = frame.type === 'request'
   const size = (request ? sizes.request : sizes.send) + frame.to.length + frame.event.length + frame.payload.length
-  const out = new Writer(frame.type, size, headroom)
+  const out = new Writer(frame.type, size)
   out.u8(frameNumbers.client[frame.type])
   const idempotent = request && frame.idempotent
   out.u8(flags({ again: frame.again, any: frame.any, bytes: frame.bytes, idempotent }))
@@ -186,9 +191,9 @@ function encodeSend(frame: SendFrame | RequestFrame, headroom: number): Uint8Arr
   return out.bytes
 }
 
-function encodeReply(frame: ReplyFrame | ClientPartFrame, headroom: number): Uint8Array {
+function encodeReply(frame: ReplyFrame | ClientPartFrame): Uint8Array {
   const code = frame.type === 'reply' ? frame.code : ''
-  const out = new Writer(frame.type, sizes.reply + code.length + frame.payload.length, headroom)
+  const out = new Writer(frame.type, sizes.reply + code.length + frame.payload.length)
   out.u8(frameNumbers.client[frame.type])
   out.u8(flags({ again: frame.again, bytes: frame.bytes }))
   out.u32('number', frame.number)
@@ -202,9 +207,9 @@ function encodeReply(frame: ReplyFrame | ClientPartFrame, headroom: number): Uin
   return out.bytes
 }
 
-function encodeMessage(frame: MessageFrame, headroom: number): Uint8Array {
+function encodeMessage(frame: MessageFrame, headroom: number, allocate: Allocate): Uint8Array {
   const size = sizes.message + frame.to.length + frame.from.length + frame.event.length + frame.payload.length
-  const out = new Writer(frame.type, size, headroom)
+  const out = new Writer(frame.type, size, headroom, allocate)
   out.u8(frameNumbers.hub.message)
   out.u8(flags(frame))
   out.u32('origin', frame.origin)
@@ -222,10 +227,10 @@ function encodeMessage(frame: MessageFrame, headroom: number): Uint8Array {
   return out.bytes
 }
 
-function encodeVerdict(frame: VerdictFrame | HubPartFrame, headroom: number): Uint8Array {
+function encodeVerdict(frame: VerdictFrame | HubPartFrame, headroom: number, allocate: Allocate): Uint8Array {
   const code = frame.type === 'verdict' ? frame.code : ''
   const size = sizes.verdict + code.length + frame.from.length + frame.payload.length
-  const out = new Writer(frame.type, size, headroom)
+  const out = new Writer(frame.type, size, headroom, allocate)
   out.u8(frameNumbers.hub[frame.type])
   out.u8(flags({ again: frame.again, bytes: frame.bytes, late: frame.late }))
   out.u32('origin', frame.origin)
@@ -243,14 +248,19 @@ function encodeVerdict(frame: VerdictFrame | HubPartFrame, headroom: number): Ui
   return out.bytes
 }
 
-function encodeControl(side: Side, frame: ClientControlFrame | HubControlFrame, headroom: number): Uint8Array {
+function encodeControl(
+  side: Side,
+  frame: ClientControlFrame | HubControlFrame,
+  headroom = 0,
+  allocate = allocateNew,
+): Uint8Array {
   const { type, payload = nothing, ...fields } = frame as { type: string; payload?: Uint8Array | undefined }
   const numbers: Record<string, number> = frameNumbers[side]
   const number = Object.hasOwn(numbers, type) ? numbers[type] : undefined
   if (number === undefined) throw damonError('bad_frame', `Unknown frame type ${JSON.stringify(type)}.`)
   checkPayload(side, frame, payload)
   const meta = encoder.encode(JSON.stringify(fields))
-  const out = new Writer(type, sizes.control + meta.length + payload.length, headroom)
+  const out = new Writer(type, sizes.control + meta.length + payload.length, headroom, allocate)
   out.u8(number)
   out.u8(0)
   out.u32('length', meta.length)
@@ -264,30 +274,35 @@ function encodeControl(side: Side, frame: ClientControlFrame | HubControlFrame, 
  * @throws DamonError `bad_field` for what does not fit its place
  */
 export function encodeClientFrame(frame: ClientFrame): Uint8Array {
-  if (frame.type === 'send' || frame.type === 'request') return encodeSend(frame, 0)
-  if (frame.type === 'reply' || frame.type === 'part') return encodeReply(frame, 0)
-  return encodeControl('client', frame, 0)
+  if (frame.type === 'send' || frame.type === 'request') return encodeSend(frame)
+  if (frame.type === 'reply' || frame.type === 'part') return encodeReply(frame)
+  return encodeControl('client', frame)
 }
 
 /**
  * Encodes a frame of the hub as `damon.v1`, behind `headroom` unused bytes for the WebSocket header.
  * @throws DamonError `bad_field` for what does not fit its place
  */
-export function encodeHubFrame(frame: HubFrame, headroom = 0): Uint8Array {
-  if (frame.type === 'message') return encodeMessage(frame, headroom)
-  if (frame.type === 'verdict' || frame.type === 'part') return encodeVerdict(frame, headroom)
-  return (frame.type === 'ack' ? encodeAck(frame, headroom) : undefined) ?? encodeControl('hub', frame, headroom)
+export function encodeHubFrame(frame: HubFrame, headroom = 0, allocate: Allocate = allocateNew): Uint8Array {
+  if (frame.type === 'message') return encodeMessage(frame, headroom, allocate)
+  if (frame.type === 'verdict' || frame.type === 'part') return encodeVerdict(frame, headroom, allocate)
+  const compact = frame.type === 'ack' ? encodeAck(frame, headroom, allocate) : undefined
+  return compact ?? encodeControl('hub', frame, headroom, allocate)
 }
 
 /**
  * An acknowledgement of numbered frames is as frequent as they are, so it alone among the control frames has a fixed
  * form; undefined for one that says anything else.
  */
-function encodeAck(frame: Extract<HubFrame, { type: 'ack' }>, headroom: number): Uint8Array | undefined {
+function encodeAck(
+  frame: Extract<HubFrame, { type: 'ack' }>,
+  headroom: number,
+  allocate: Allocate,
+): Uint8Array | undefined {
   const { type, number, origin, seq, ...rest } = frame
   if (number === undefined || origin === undefined || seq === undefined) return undefined
   if (Object.values(rest).some((field) => field !== undefined)) return undefined
-  const out = new Writer(type, sizes.ack, headroom)
+  const out = new Writer(type, sizes.ack, headroom, allocate)
   out.u8(frameNumbers.hub.ack)
   out.u8(flag.compact)
   out.u32('number', number)
