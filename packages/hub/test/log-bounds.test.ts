@@ -10,7 +10,7 @@ const payload = Buffer.alloc(mebibyte / 4)
 /** An origin's frame of a quarter of a mebibyte. */
 function append(logs: Logs, origin: number, seq: number, now: number): void {
   const batch = { ...batchOf(origin, seq - 1, [seq]), bytes: payload }
-  logs.of(origin)?.append({ channel: batch.channel, fast: batch.fast, bytes: encodeBatch(batch) }, now, now)
+  logs.of(origin)?.append({ channel: batch.channel, bytes: encodeBatch(batch) }, now, now)
 }
 
 const range = (origin: number) => ({ origin, to: 'group/g', from: 1, until: 12 })

@@ -70,15 +70,24 @@ export const lineBytes = 64 * 1024 * 1024
 /** A batch as the primary sees it: for whom it is, and bytes. */
 export interface SealedBatch {
   channel: string
-  /** Its origin has delivered it to its own members already. */
-  fast: boolean
   /** As `encodeBatch` made it. */
   bytes: Buffer
 }
 
+/** One that a worker appends. */
+export interface NewBatch extends SealedBatch {
+  /** Its origin has delivered it to its own members already. */
+  fast: boolean
+}
+
 /** The numbers of a batch: of the one before it on its channel, its own first and last. */
-export function spanOf({ bytes }: SealedBatch): { prev: number; first: number; last: number } {
-  return { prev: bytes.readUIntBE(4, 6), first: bytes.readUIntBE(10, 6), last: bytes.readUIntBE(16, 6) }
+export function spanOf(bytes: Buffer): { prev: number; first: number; last: number } {
+  return { prev: bytes.readUIntBE(4, 6), first: bytes.readUIntBE(10, 6), last: lastOf(bytes) }
+}
+
+/** The last number of a batch. */
+export function lastOf(bytes: Buffer): number {
+  return bytes.readUIntBE(16, 6)
 }
 
 // Every message: length u32 of what follows, kind u8. Batches go as they are, what was read of them as a structured clone, all else as JSON.
@@ -91,7 +100,7 @@ const kinds = { value: 0, append: 1, batch: 2, appended: 3, clone: 4 } as const
 /** What arrives, by kind. */
 export interface Inbox<T> {
   value(message: T): void
-  append?(id: number, batches: SealedBatch[], freeze: string[], asked: Asked[]): void
+  append?(id: number, batches: NewBatch[], freeze: string[], asked: Asked[]): void
   appended?(id: number): void
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
@@ -222,7 +231,7 @@ function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
   const id = message.readUInt32BE(1)
   let count = message.readUInt16BE(5)
   let freezes = message.readUInt16BE(7)
-  const batches: SealedBatch[] = []
+  const batches: NewBatch[] = []
   const freeze: string[] = []
   let at = 9
   for (; count > 0; count--) {
