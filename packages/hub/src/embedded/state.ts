@@ -9,6 +9,7 @@ import {
   type Picking,
   type Put,
   type RecordChange,
+  type RecordValue,
   type SessionEntry,
   type Settled,
   type StoredRecord,
@@ -202,9 +203,17 @@ export class EmbeddedState {
   }
 
   openSession(origin: number, { session, subject, ticket, channels }: SessionEntry): Joined {
-    const open = { origin, subject, ticket, stage: 'live', ends: Number.POSITIVE_INFINITY, done: 0 } as const
-    this.#sessions.set(session, { ...open, lost: undefined, channels: [] })
-    for (const channel of channels) this.#enter(session, channel)
+    this.#sessions.set(session, {
+      origin,
+      subject,
+      ticket,
+      stage: 'live',
+      ends: Number.POSITIVE_INFINITY,
+      done: 0,
+      lost: undefined,
+      channels: [...channels],
+    })
+    for (const channel of channels) this.#channels.enter(channel, session, subject)
     return this.#joined([...channels, `session/${session}`])
   }
 
@@ -285,7 +294,7 @@ export class EmbeddedState {
     return this.#records.put(put)
   }
 
-  patch(owner: string, key: string, value: Buffer): Written {
+  patch(owner: string, key: string, value: RecordValue): Written {
     return this.#records.patch(owner, key, value)
   }
 

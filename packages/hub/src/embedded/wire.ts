@@ -9,6 +9,7 @@ import type {
   Picking,
   Put,
   RecordChange,
+  RecordValue,
   SessionEntry,
   Settled,
   StoredRecord,
@@ -40,7 +41,7 @@ export interface Calls {
   settled: { args: [requests: Settled[]]; result: undefined }
   absent: { args: [sessions: string[]]; result: string[] }
   put: { args: [put: Put]; result: Written }
-  patch: { args: [owner: string, key: string, value: Buffer]; result: Written }
+  patch: { args: [owner: string, key: string, value: RecordValue]; result: Written }
   drop: {
     args: [drop: { owner: string; subject: string; key: string; reason: string; expect?: number | undefined }]
     result: Written
