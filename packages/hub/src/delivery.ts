@@ -336,7 +336,7 @@ export class Delivery implements LocalMembers {
     const { origin, channel: to, first: from, last: until, kind, bytes } = batch
     const range = { origin, to, from, until }
     if (kind === 'message') {
-      const run = new WireRun(bytes)
+      const run = new WireRun(bytes, batch.frames)
       this.#metrics.delivered.inc(channel.members.size * (until - from + 1))
       this.#each(channel, to, (receiver) => receiver.deliver(run, range))
       return

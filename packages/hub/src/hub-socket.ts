@@ -14,6 +14,8 @@ const faults = new Map<number | undefined, CloseName>([
 /** Whom a connection belongs to. */
 export interface SocketOwner {
   message(data: Buffer, isBinary: boolean): void
+  /** A binary message that came without ws, as in FrontOwner. */
+  whole(chunk: Buffer, from: number, to: number): void
   /** ws found something wrong itself. */
   fault(name: CloseName): void
   gone(): void
@@ -49,8 +51,8 @@ export class HubSocket extends WebSocket {
     inside._receiver = new FrameFront(inside._receiver as unknown as Writable, this, most)
   }
 
-  message(data: Buffer, isBinary: boolean): void {
-    this.#owner?.message(data, isBinary)
+  whole(chunk: Buffer, from: number, to: number): void {
+    this.#owner?.whole(chunk, from, to)
   }
 
   override close(code?: number, reason?: string | Buffer): void {

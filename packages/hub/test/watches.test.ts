@@ -118,6 +118,15 @@ it('ends when the rights no longer cover its prefix', () => {
   expect(watches.has(one, 1)).toBe(false)
 })
 
+it('gives every byte of a value as it was written', () => {
+  const all = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
+  put('a', all.toString('latin1'))
+  const one = watcher()
+  watches.add(one, 1, 'a')
+  put('a', all.toString('latin1'))
+  expect(one.frames.map(({ payload }) => all.equals(payload ?? new Uint8Array()))).toEqual([true, true])
+})
+
 describe('the digest of a watch', () => {
   const expected = (prefix: string) => digestOf(replica.list(prefix))
 

@@ -25,7 +25,7 @@ import { removeFrom } from './lists.ts'
 import type { Found } from './log.ts'
 import { Logs } from './logs.ts'
 import { Records } from './records.ts'
-import { type SealedBatch, spanOf } from './wire.ts'
+import { lastOf, type NewBatch, type SealedBatch } from './wire.ts'
 
 interface OpenSession {
   origin: number
@@ -160,13 +160,13 @@ export class EmbeddedState {
   }
 
   /** Appends, and passes on to who subscribed. An append that comes a second time changes nothing. */
-  append(from: number, batches: SealedBatch[], freeze: string[], asked: Asked[] = []): Member[][] {
+  append(from: number, batches: NewBatch[], freeze: string[], asked: Asked[] = []): Member[][] {
     const log = this.#logs.of(from)
     const before = log?.last ?? 0
     const now = this.#options.now()
     this.#stamp++
     for (const batch of batches) {
-      if (spanOf(batch).last <= before) continue
+      if (lastOf(batch.bytes) <= before) continue
       log?.append(batch, this.#stamp, now)
       for (const origin of this.#channels.subscribersOf(batch.channel))
         if (origin !== from || !batch.fast) this.#options.audience.batch(origin, batch, this.#stamp)
