@@ -107,6 +107,22 @@ describe('a hole', () => {
     expect(one.got).toEqual(['1/4', '1/5'])
   })
 
+  it('is none where what came before belongs to a subscription that had ended', async () => {
+    const got: string[] = []
+    const receiver: Receiver = {
+      deliver: ({ binary }) => got.push(...unwire(binary).map(position)),
+      ask() {},
+      answer() {},
+      gap() {},
+    }
+    await delivery.add('group/g', receiver)
+    // On its way when the last member before this one left; what followed it went past this worker.
+    delivery.arrive(batchOf(1, 0, [1]), 1)
+    delivery.confirm('group/g', receiver, { stamp: 4, heads: [{ origin: 1, to: 'group/g', seq: 4 }] })
+    delivery.arrive(batchOf(1, 4, [5]), 5)
+    expect([got, faults]).toEqual([['1/1', '1/5'], []])
+  })
+
   it('is measured by the member that joined first, though the store told of another first', async () => {
     await member('group/g', [{ origin: 1, seq: 6 }])
     await member('group/g', [{ origin: 1, seq: 3 }])
