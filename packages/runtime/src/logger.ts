@@ -1,4 +1,5 @@
 import { type Logger, pino } from 'pino'
+import { writeLine } from './log-output.ts'
 import { concealer, type Secret } from './secret.ts'
 
 export type { Logger } from 'pino'
@@ -20,8 +21,6 @@ const secretFields = [
 /** A pino logger that writes JSON lines to standard output; named fields and the exact values of `secrets` are replaced. */
 export function createLogger(options: { service: string; level: string; secrets?: readonly Secret[] }): Logger {
   const conceal = concealer(options.secrets ?? [])
-  // Written at once, so that the last words before an exit are not lost.
-  const output = pino.destination({ fd: 1, sync: true })
   return pino(
     {
       base: { service: options.service, pid: process.pid },
@@ -34,7 +33,7 @@ export function createLogger(options: { service: string; level: string; secrets?
       },
       serializers: { err: describeError, error: describeError },
     },
-    { write: (line: string) => output.write(conceal(line)) },
+    { write: (line: string) => writeLine(conceal(line)) },
   )
 }
 
