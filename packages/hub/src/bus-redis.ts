@@ -174,7 +174,10 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
         events.garbled(error)
       }
     },
-    changed: tellConnected,
+    changed: () => {
+      if (!subscriber.complete) events.interrupted()
+      tellConnected()
+    },
   })
   redis.on('ready', tellConnected)
   redis.on('close', tellConnected)
