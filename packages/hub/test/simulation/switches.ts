@@ -39,7 +39,7 @@ export const rules = {
 export type Rule = keyof typeof rules
 
 /** Puts another function into the place of one until disposed; `make` gets the first one. */
-function replace<Of extends object, Name extends keyof Of>(
+export function replace<Of extends object, Name extends keyof Of>(
   of: Of,
   name: Name,
   make: (
