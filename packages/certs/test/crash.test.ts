@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { checkPair } from '@damon/trust/certificate-node'
@@ -25,8 +25,8 @@ async function live(course: Pick<MortalLife, 'unfinished' | 'next' | 'steps'>) {
   const { token, url } = setup.api
   const { address, port } = setup.names
   const life: MortalLife = { state, directory, ca, api: { token, url }, names: { address, port }, ...course }
-  const { PATH = '', HOME = '' } = process.env
-  const env = { PATH, HOME, LIFE: JSON.stringify(life), NODE_COMPILE_CACHE: join(state, 'compiled') }
+  const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env
+  const env = { PATH, HOME, NODE_COMPILE_CACHE, LIFE: JSON.stringify(life) }
   const child = spawn(process.execPath, [script], { env, stdio: ['ignore', 'pipe', 'inherit'], timeout: 60_000 })
   const [said, [code, signal]] = await Promise.all([text(child.stdout!), once(child, 'exit')])
   return { steps: said.split('\n').filter(Boolean), code: code as number | null, signal: signal as string | null }

@@ -94,7 +94,7 @@ function parseChange(message: Buffer): RecordChange {
   const state = change.change === 'suspect' ? 'suspect' : 'live'
   return {
     change: change.change,
-    record: { key, revision, generation, leased, state, value: open(message.subarray(cut + 1)) },
+    record: { key, revision, generation, leased, state, value: open(message.subarray(cut + 1)).toString('latin1') },
   }
 }
 
@@ -361,10 +361,11 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
         put.expect ?? '',
         put.generation ?? '',
         '',
-        seal(put.value),
+        seal(Buffer.from(put.value, 'latin1')),
         put.most ?? '',
       ]),
-    patch: (owner, key, value) => write('patch', owner, '', key, [1, '', '', '', seal(value), '']),
+    patch: (owner, key, value) =>
+      write('patch', owner, '', key, [1, '', '', '', seal(Buffer.from(value, 'latin1')), '']),
     drop: (drop) => write('drop', drop.owner, drop.subject, drop.key, [0, drop.expect ?? '', '', drop.reason, '', '']),
     async revision() {
       return Number((await redis.get(keys.revision)) ?? 0)
@@ -381,7 +382,7 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       if (present !== epoch) throw new Error('Redis was emptied.')
       const records = Object.entries(metas).map(([key, text]): StoredRecord => {
         const { revision, generation, leased, state } = JSON.parse(text) as Meta
-        return { key, value: open(values[key] as Buffer), revision, generation, leased, state }
+        return { key, value: open(values[key] as Buffer).toString('latin1'), revision, generation, leased, state }
       })
       return { revision: Number(revision ?? 0), records }
     },
@@ -392,7 +393,7 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       for (let i = 0; i < records.length; i += recordsPerCommand) {
         const args = records.slice(i, i + recordsPerCommand).flatMap(({ key, value, revision, generation }) => {
           const known = { revision, generation, leased: false, state: 'live', owner: '', subject: '' }
-          return [key, JSON.stringify(known), seal(value)]
+          return [key, JSON.stringify(known), seal(Buffer.from(value, 'latin1'))]
         })
         const { revision: counter, records: known, values } = keys
         count += (await commands.run('restore', [counter, known, values], [revision, ...args])) as number

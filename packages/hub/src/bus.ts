@@ -19,6 +19,8 @@ export interface Batch {
   fast: boolean
   /** Its frames one behind another as they go to the sockets: WebSocket header and `damon.v1`, the same for all receivers. */
   bytes: Buffer
+  /** How many they are, where that is known. */
+  frames?: number
 }
 
 /** A member of a channel at the moment a request froze it. */

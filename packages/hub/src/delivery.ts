@@ -5,6 +5,7 @@ import type { Batch, Bus, Logged, Range, Reading } from './bus.ts'
 import type { Metrics } from './metrics.ts'
 import type { LocalMembers } from './publisher.ts'
 import { Repair } from './repair.ts'
+import { SmallMap } from './small-map.ts'
 import type { Joined } from './store.ts'
 import { binaryFrame, WireFrame, WireRun } from './wire-run.ts'
 import { framesOf } from './ws-frame.ts'
@@ -23,7 +24,7 @@ export interface Receiver {
 
 interface Channel {
   /** Per member, the stamp up to which requests do not concern it; undefined until the store answered: then all may. */
-  members: Map<Receiver, number | undefined>
+  readonly members: SmallMap<Receiver, number | undefined>
   /** While the bus has not confirmed it. */
   subscribed: Promise<void> | undefined
   /** Per origin, its last number that arrived. */
@@ -56,7 +57,8 @@ interface Interruption {
   isAsked: boolean
 }
 
-const nothingYet = { seen: undefined, base: undefined, local: 0, held: undefined, expected: 0 } as const
+/** Of channels on which nothing was before, as on most: never written to. */
+const noNumbers = new Map<number, number>()
 
 /** What a channel may hold back while a hole is read, bytes; beyond it the hole is given up. */
 const heldBytes = limits.appendBytes
@@ -103,7 +105,15 @@ export class Delivery implements LocalMembers {
   async add(name: string, receiver: Receiver): Promise<void> {
     let channel = this.#channels.get(name)
     if (!channel) {
-      channel = { members: new Map(), subscribed: this.#bus.subscribe(name), ...nothingYet }
+      channel = {
+        members: new SmallMap(),
+        subscribed: this.#bus.subscribe(name),
+        seen: undefined,
+        base: undefined,
+        local: 0,
+        held: undefined,
+        expected: 0,
+      }
       this.#channels.set(name, channel)
     }
     channel.members.set(receiver, undefined)
@@ -121,10 +131,13 @@ export class Delivery implements LocalMembers {
     const channel = this.#channels.get(name)
     if (!channel?.members.has(receiver)) return
     channel.members.set(receiver, stamp)
-    const now = new Map(heads.filter(({ to }) => to === name).map(({ origin, seq }) => [origin, seq]))
-    // Whoever became a member first is owed the most, though the store's word on that may come later.
-    if (!channel.base) channel.base = now
-    else for (const [origin, seq] of channel.base) channel.base.set(origin, Math.min(seq, now.get(origin) ?? 0))
+    const base = new Map<number, number>()
+    for (const { origin, to, seq } of heads) {
+      // Whoever became a member first is owed the most, though the store's word on that may come later.
+      const least = channel.base ? Math.min(seq, channel.base.get(origin) ?? 0) : seq
+      if (to === name && least > 0) base.set(origin, least)
+    }
+    channel.base = base.size > 0 ? base : noNumbers
   }
 
   remove(name: string, receiver: Receiver): void {
@@ -360,7 +373,7 @@ export class Delivery implements LocalMembers {
     const { origin, channel: to, first: from, last: until, kind, bytes } = batch
     const range = { origin, to, from, until }
     if (kind === 'message') {
-      const run = new WireRun(bytes)
+      const run = new WireRun(bytes, batch.frames)
       this.#metrics.delivered.inc(channel.members.size * (until - from + 1))
       this.#each(channel, to, (receiver) => receiver.deliver(run, range))
       return
@@ -380,7 +393,7 @@ export class Delivery implements LocalMembers {
 
   #each({ members }: Channel, name: string, act: (receiver: Receiver, joined: number | undefined) => void): void {
     try {
-      for (const [receiver, joined] of members) act(receiver, joined)
+      members.each((joined, receiver) => act(receiver, joined))
     } catch (error) {
       this.#faults.garbled(name, error)
     }
@@ -389,7 +402,7 @@ export class Delivery implements LocalMembers {
   #tellGap(channel: Channel, range: Range): void {
     this.#metrics.gaps.inc({ where: 'bus' })
     this.#faults.gap(range)
-    for (const receiver of channel.members.keys()) receiver.gap(range)
+    channel.members.each((_, receiver) => receiver.gap(range))
   }
 }
 

@@ -19,7 +19,8 @@ export interface Receiver {
 
 /** Who gets what need not go through ws. */
 export interface FrontOwner {
-  message(data: Buffer, isBinary: boolean): void
+  /** A whole binary message: it lies in the chunk, from one place to the other, and only until this returns. */
+  whole(chunk: Buffer, from: number, to: number): void
 }
 
 /**
@@ -66,8 +67,7 @@ export class FrameFront implements Receiver {
       if (chunk[at] === wholeBinary && end <= length && this.#isUsual(chunk, at, size)) {
         if (!this.#give(chunk, given, at)) return true
         given = end
-        const start = unmask(chunk, at, end)
-        this.#owner.message(chunk.subarray(start, end), true)
+        this.#owner.whole(chunk, unmask(chunk, at, end), end)
       } else {
         const first = chunk[at] ?? 0
         if ((first & opcodeBits) < firstControl) this.#open = (first & finBit) === 0

@@ -1,4 +1,5 @@
 import type { Batch, BatchKind } from './bus.ts'
+import { Room } from './room.ts'
 
 /** A frame that can be written once its position is known. */
 export interface Positionable {
@@ -30,10 +31,10 @@ export class Lane {
   }
 }
 
-/** Room for so many times the bytes it has is made when a batch outgrows what it has. */
+/** Whoever must move takes room for so many times the bytes it has. */
 const growth = 4
 
-/** The frames of one channel, of one kind, one behind another in one buffer: each was copied there once. */
+/** The frames of one channel, of one kind, one behind another in one buffer: as a rule each was copied there once. */
 class Growing {
   readonly of: Grouping
   readonly index: number
@@ -48,7 +49,11 @@ class Growing {
   freshAt = 0
   freshFirst = 0
   freshPrev = 0
-  #bytes: Buffer
+  #freshFrames = 0
+  #block: Buffer
+  /** Where it begins in the block, and where its room there ends. */
+  #at: number
+  #end: number
 
   constructor(of: Grouping, index: number, lane: Lane, kind: BatchKind, fast: boolean, seq: number, bytes: number) {
     this.of = of
@@ -59,24 +64,47 @@ class Growing {
     this.prev = lane.head
     this.first = seq
     this.last = lane.head
-    this.#bytes = Buffer.allocUnsafe(bytes)
+    const { block, at } = of.room.take(bytes)
+    this.#block = block
+    this.#at = at
+    this.#end = at + bytes
   }
 
   add(frame: Positionable, seq: number): void {
-    const end = this.length + frame.length
-    if (end > this.#bytes.length) {
-      // Views on the old one, which receivers may still hold, stay as they are.
-      const larger = Buffer.allocUnsafe(end + this.length * (growth - 1))
-      larger.set(this.#bytes.subarray(0, this.length))
-      this.#bytes = larger
-    }
-    frame.write(this.#bytes, this.length)
+    const { length } = this
+    const end = length + frame.length
+    this.#makeRoom(frame.length)
+    frame.write(this.#block, this.#at + length)
     if (this.freshAt === this.length) {
       this.freshFirst = seq
       this.freshPrev = this.last
+      this.#freshFrames = 0
     }
+    this.#freshFrames++
     this.length = end
     this.last = seq
+  }
+
+  #makeRoom(bytes: number): void {
+    const at = this.#at + this.length
+    const missing = at + bytes - this.#end
+    if (missing <= 0) return
+    const { room } = this.of
+    if (room.extend(this.#block, this.#end, missing)) {
+      this.#end += missing
+      return
+    }
+    const size = bytes + this.length * growth
+    const to = room.take(size)
+    // Views on the old place, which receivers may still hold, stay as they are.
+    this.#block.copy(to.block, to.at, this.#at, at)
+    this.#block = to.block
+    this.#at = to.at
+    this.#end = to.at + size
+  }
+
+  #bytes(from: number): Buffer {
+    return this.#block.subarray(this.#at + from, this.#at + this.length)
   }
 
   get isFresh(): boolean {
@@ -93,7 +121,7 @@ class Growing {
       last,
       kind,
       fast,
-      bytes: this.#bytes.subarray(0, this.length),
+      bytes: this.#bytes(0),
     }
   }
 
@@ -108,13 +136,15 @@ class Growing {
       last,
       kind,
       fast,
-      bytes: this.#bytes.subarray(freshAt, this.length),
+      bytes: this.#bytes(freshAt),
+      frames: this.#freshFrames,
     }
   }
 }
 
 /** Numbers the batches of one worker, through all its groupings, and knows which of them have grown in this tick. */
 export class Ranks {
+  readonly room = new Room()
   #next = 0
   #grown: Growing[] = []
   #ordered = true
@@ -151,6 +181,11 @@ export class Grouping {
 
   constructor(ranks: Ranks) {
     this.#ranks = ranks
+  }
+
+  /** Where its batches have their frames. */
+  get room(): Room {
+    return this.#ranks.room
   }
 
   get isEmpty(): boolean {

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { CloseName } from '@damon/protocol/closes'
-import { type RawData, WebSocket } from 'ws'
+import { WebSocket } from 'ws'
 import { FrameFront, type Receiver } from './frame-front.ts'
 
 /** What ws finds wrong itself, by its code (RFC 6455, 7.4.1), in the words of our table. */
@@ -14,6 +14,8 @@ const faults = new Map<number | undefined, CloseName>([
 /** Whom a connection belongs to. */
 export interface SocketOwner {
   message(data: Buffer, isBinary: boolean): void
+  /** A binary message that came without ws, as in FrontOwner. */
+  whole(chunk: Buffer, from: number, to: number): void
   /** ws found something wrong itself. */
   fault(name: CloseName): void
   gone(): void
@@ -23,13 +25,21 @@ export interface SocketOwner {
 export class HubSocket extends WebSocket {
   #owner: SocketOwner | undefined
 
-  /** Tells the owner from now on; the listeners are the same for all connections, so that each costs little. */
+  /** Tells the owner from now on. */
   belongTo(owner: SocketOwner): void {
     this.#owner = owner
-    this.on('message', onMessage)
-    this.on('close', onClose)
-    this.on('error', onError)
-    this.on('ping', onPing)
+  }
+
+  /** The owner is told without listeners, of which each connection would keep a table of its own. */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const owner = this.#owner
+    if (!owner) return super.emit(event, ...args)
+    if (event === 'message') owner.message(args[0] as Buffer, args[1] as boolean)
+    else if (event === 'close') owner.gone()
+    // A peer that pings and reads nothing must not make us keep its pongs.
+    else if (event === 'ping' && this.bufferedAmount === 0) this.pong(args[0] as Buffer)
+    // The close that follows an error says all.
+    return event === 'error' || super.emit(event, ...args)
   }
 
   /**
@@ -41,12 +51,8 @@ export class HubSocket extends WebSocket {
     inside._receiver = new FrameFront(inside._receiver as unknown as Writable, this, most)
   }
 
-  message(data: Buffer, isBinary: boolean): void {
-    this.#owner?.message(data, isBinary)
-  }
-
-  get owner(): SocketOwner | undefined {
-    return this.#owner
+  whole(chunk: Buffer, from: number, to: number): void {
+    this.#owner?.whole(chunk, from, to)
   }
 
   override close(code?: number, reason?: string | Buffer): void {
@@ -55,21 +61,4 @@ export class HubSocket extends WebSocket {
     if (fault === undefined || reason !== undefined || !this.#owner) super.close(code, reason)
     else this.#owner.fault(fault)
   }
-}
-
-function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
-  ;(this as HubSocket).message(data as Buffer, isBinary)
-}
-
-function onClose(this: WebSocket): void {
-  ;(this as HubSocket).owner?.gone()
-}
-
-function onError(): void {
-  // The close that follows says all.
-}
-
-function onPing(this: WebSocket, data: Buffer): void {
-  // A peer that pings and reads nothing must not make us keep its pongs.
-  if (this.bufferedAmount === 0) this.pong(data)
 }

@@ -22,7 +22,7 @@ export class Turns {
 
   constructor(tick: Tick) {
     this.#tick = tick
-    tick.phase(() => this.#next())
+    tick.at('read', () => this.#next())
   }
 
   want(): void {

@@ -89,6 +89,8 @@ export function createListeners(options: {
     if (head.length > limits.helloBytes) return refuse(socket, '413 Content Too Large', 'The first frame is too large.')
     const address = where(request.socket)
     webSockets.handleUpgrade(request, socket, head, (ws) => {
+      // From here on ws listens.
+      socket.off('error', destroy)
       ws.front(frameBytes)
       options.connect({ ws, socket, codec, address })
     })

@@ -48,7 +48,10 @@ export class MessageMaker implements Positionable {
   #seq = 0
   #number = 0
   #flags = 0
-  #payload: Uint8Array = nothing
+  #chunk: Uint8Array = nothing
+  /** Where the payload lies in the chunk. */
+  #from = 0
+  #to = 0
   #length = 0
 
   constructor(same: Pick<MessageFrame, 'session' | 'from' | 'to' | 'event'>) {
@@ -70,12 +73,17 @@ export class MessageMaker implements Positionable {
     )
   }
 
-  /** What the next message is made of. `flags` are those of the `send`, which have the same places here. */
-  set(number: number, flags: number, payload: Uint8Array): void {
+  /**
+   * What the next message is made of: its payload lies in the chunk, from one place to the other. `flags` are those of the `send`,
+   * which have the same places here.
+   */
+  set(number: number, flags: number, chunk: Uint8Array, from: number, to: number): void {
     this.#number = number
     this.#flags = flags
-    this.#payload = payload
-    this.#length = this.#head.length + payload.length
+    this.#chunk = chunk
+    this.#from = from
+    this.#to = to
+    this.#length = this.#head.length + to - from
   }
 
   place(origin: number, seq: number): void {
@@ -94,9 +102,9 @@ export class MessageMaker implements Positionable {
     out.writeUInt32BE(this.#origin, at + originAt)
     out.writeUIntBE(this.#seq, at + seqAt, 6)
     out.writeUInt32BE(this.#number, at + numberAt)
-    out.set(this.#payload, at + this.#head.length)
-    // What it is a view on shall not live as long as this.
-    this.#payload = nothing
+    out.set(this.#chunk.subarray(this.#from, this.#to), at + this.#head.length)
+    // It shall not live as long as this.
+    this.#chunk = nothing
   }
 }
 

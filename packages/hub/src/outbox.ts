@@ -8,10 +8,9 @@ export class Flusher {
   readonly #tick: Tick
   #dirty: Outbox[] = []
 
-  /** MUST be made after whatever fills outboxes at the end of a tick. */
   constructor(tick: Tick) {
     this.#tick = tick
-    tick.phase(() => this.#flush())
+    tick.at('write', () => this.#flush())
   }
 
   add(outbox: Outbox): void {

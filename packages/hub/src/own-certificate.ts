@@ -2,8 +2,7 @@ import type { Worker as Child } from 'node:cluster'
 import { isIPv6, type LookupFunction } from 'node:net'
 import { join } from 'node:path'
 import * as tls from 'node:tls'
-import { type CertificateReader, certificates } from '@damon/client/certificates-node'
-import { open } from '@damon/client/connect'
+import type { CertificateReader } from '@damon/client/certificates-node'
 import { DamonError } from '@damon/protocol/errors'
 import type { Config } from '@damon/runtime/config'
 import type { Logger } from '@damon/runtime/logger'
@@ -43,10 +42,15 @@ export class OwnCertificate {
     if (this.#current) child.send(orderOf(this.#current))
   }
 
-  /** Begins to receive; resolves at once. Throws `bad_credential`. Disposing it ends the connection. */
+  /** Begins to receive; resolves without waiting for the hub. Throws `bad_credential`. Disposing it ends the connection. */
   async follow(settings: Settings): Promise<AsyncDisposable> {
     const { HUB_CONNECTION, HUB_CERTIFICATE: id, HUB_STATE_DIR, HUB_PORT: port } = settings
     const host = ownHost(settings.HUB_HOST)
+    // Whoever has its certificate in files alone need not load a client.
+    const [{ certificates }, { open }] = await Promise.all([
+      import('@damon/client/certificates-node'),
+      import('@damon/client/connect'),
+    ])
     await using made = new AsyncDisposableStack()
     const credential = this.#ownCredential(parseCredential(HUB_CONNECTION?.reveal() ?? ''), settings)
     const hub = made.use(await open(credential, { name: 'hub', lookup: always(host) }))

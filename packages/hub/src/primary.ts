@@ -3,21 +3,26 @@ import { once } from 'node:events'
 import { chmod, mkdir } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import type { ServiceContext, Started } from '@damon/runtime/service'
 import type { TrustList } from '@damon/trust/trust-list'
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client'
-import { endRedisWorker } from './bus-redis.ts'
 import { type hubConfig, storeTimes } from './config.ts'
 import { openKept } from './embedded/kept.ts'
 import { serveEmbedded } from './embedded/server.ts'
 import { Identity } from './identity.ts'
 import { OwnCertificate } from './own-certificate.ts'
-import { ScriptedRedis } from './redis/client.ts'
 import type { PrimaryOrder } from './report.ts'
 import { Roll } from './roll.ts'
 import { TrustFile } from './trust-file.ts'
 import { removeStale } from './unix-socket.ts'
 import { Workers } from './workers.ts'
+
+/**
+ * V8 would let the space of young objects grow to 128 MiB in a storm of connections and keep it. The embedded store costs the same
+ * with any size of it: this leaves it as it is when the primary starts.
+ */
+const youngSpace = '--semi-space-growth-factor=1'
 
 /** What of SHUTDOWN_MS is left for everything but the workers, ms. */
 const afterWorkersMs = 1_000
@@ -25,6 +30,7 @@ const afterWorkersMs = 1_000
 /** Runs the workers and what they share: the embedded store, or the word to Redis when one of them is dead. */
 export async function startPrimary(context: ServiceContext<typeof hubConfig>): Promise<Started> {
   const { config, log, checks, resources, stopping } = context
+  setFlagsFromString(youngSpace)
   const identity = await Identity.load({
     root: config.HUB_ROOT_KEY,
     trustList: config.HUB_TRUST.trim(),
@@ -117,6 +123,11 @@ async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof 
 }
 
 async function redisMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
+  // Whoever has no Redis need not load its client.
+  const [{ endRedisWorker }, { ScriptedRedis }] = await Promise.all([
+    import('./bus-redis.ts'),
+    import('./redis/client.ts'),
+  ])
   const url = config.REDIS_URL?.reveal() ?? ''
   const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
   const control = new ScriptedRedis(options, 'damon-hub-primary')

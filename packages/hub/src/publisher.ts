@@ -79,6 +79,7 @@ interface Receipt {
   /** Until that is settled. */
   append: Append | undefined
   sender: Sender
+  /** As ranges: the first and the last of each, in turn. */
   numbers: number[]
   seq: number
   /** They are answers only. */
@@ -110,11 +111,13 @@ class Append {
   expect({ order, kind, number }: Publication, sender: Sender, seq: number): void {
     const patient = kind === 'answer'
     if (order.receipt?.append === this) {
-      order.receipt.numbers.push(number)
+      const { numbers } = order.receipt
+      if (numbers.at(-1) === number - 1) numbers[numbers.length - 1] = number
+      else numbers.push(number, number)
       order.receipt.seq = seq
       order.receipt.patient &&= patient
     } else {
-      order.receipt = { append: this, sender, numbers: [number], seq, patient }
+      order.receipt = { append: this, sender, numbers: [number, number], seq, patient }
       this.#receipts.push(order.receipt)
     }
   }
@@ -149,14 +152,14 @@ export class Publisher {
   #seq = 0
   #waiting = 0
 
-  /** MUST be made before whatever writes to sockets at the end of a tick. */
   constructor(options: { bus: Bus; members: LocalMembers; tick: Tick; metrics: Metrics; fenced: () => void }) {
     this.#bus = options.bus
     this.#members = options.members
     this.#tick = options.tick
     this.#metrics = options.metrics
     this.#fenced = options.fenced
-    options.tick.phase(() => this.#endTick())
+    options.tick.at('deliver', () => this.#deliver())
+    options.tick.at('append', () => this.#append())
   }
 
   get origin(): number {
@@ -278,8 +281,11 @@ export class Publisher {
     }
   }
 
-  #endTick(): void {
+  #deliver(): void {
     for (const batch of this.#ranks.takeFresh(this.origin)) this.#members.local(batch)
+  }
+
+  #append(): void {
     if (this.#underWay) return
     const [append] = this.#appends
     if (!append) return
@@ -355,7 +361,9 @@ export class Publisher {
       if (!batch.fast && batch.kind !== 'request' && inTurn) this.#members.local(batch)
     }
     const error = damonError('unavailable', undefined, { cause })
-    for (const { sender, numbers } of append.settle()) for (const number of numbers) sender.refuse(number, error)
+    for (const { sender, numbers } of append.settle())
+      for (let i = 0; i < numbers.length; i += 2)
+        for (let number = numbers[i] ?? 0; number <= (numbers[i + 1] ?? 0); number++) sender.refuse(number, error)
     for (const { reject } of append.freezes) reject(error)
     append.over.resolve()
   }

@@ -179,7 +179,7 @@ export class Replica {
     const key = change.change === 'drop' ? change.key : change.record.key
     const before = this.#records.get(key)
     if (change.change === 'drop') this.#records.delete(key)
-    else this.#records.set(key, ownBytes(change.record))
+    else this.#records.set(key, change.record)
     this.#history.add(change.change === 'drop' ? { key, revision, reason: change.reason } : { key, revision })
     this.#metrics.records.set(this.#records.size)
     // While the copy is read anew, not all up to the new revision is told before the last of it is.
@@ -195,9 +195,4 @@ export class Replica {
 
 function revisionOf(change: RecordChange): number {
   return change.change === 'drop' ? change.revision : change.record.revision
-}
-
-/** A value that came from a socket is a view on all that was read with it, which would stay in memory too. */
-function ownBytes(record: StoredRecord): StoredRecord {
-  return { ...record, value: Buffer.from(record.value) }
 }

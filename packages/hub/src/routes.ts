@@ -39,17 +39,18 @@ class Route {
     }
   }
 
-  is(frame: Buffer): boolean {
+  is(chunk: Buffer, from: number, to: number): boolean {
     const { names } = this
     const { length } = names
-    if (frame.length < lengthsAt + length) return false
-    for (let i = 0; i < length; i++) if (frame[lengthsAt + i] !== names[i]) return false
+    const at = from + lengthsAt
+    if (to - at < length) return false
+    for (let i = 0; i < length; i++) if (chunk[at + i] !== names[i]) return false
     return true
   }
 
   /** The message that this frame asks for. Good until the next one is made. */
-  publish(number: number, flags: number, payload: Uint8Array): Publication {
-    this.#maker.set(number, flags, payload)
+  publish(number: number, flags: number, chunk: Uint8Array, from: number, to: number): Publication {
+    this.#maker.set(number, flags, chunk, from, to)
     this.publication.number = number
     return this.publication
   }
@@ -81,25 +82,30 @@ export class Routes {
     return route
   }
 
-  /** The publication of a `damon.v1` frame, if it is a `send` to an address, with an event, that were learnt. */
-  publicationOf(frame: Buffer): Publication | undefined {
-    if (frame[0] !== frameNumbers.client.send || frame.length < namesAt) return undefined
-    const flags = frame[flagsAt] ?? 0
+  /**
+   * The publication of a `damon.v1` frame, which lies in the chunk from one place to the other, if it is a `send` to an
+   * address, with an event, that were learnt.
+   */
+  publicationOf(chunk: Buffer, from = 0, to = chunk.length): Publication | undefined {
+    if (chunk[from] !== frameNumbers.client.send || to - from < namesAt) return undefined
+    const flags = chunk[from + flagsAt] ?? 0
     if ((flags & flag.any) !== 0) return undefined
     let route = this.#latest
-    if (!route?.is(frame)) {
-      const end = namesAt + (frame[lengthsAt] ?? 0) + (frame[lengthsAt + 1] ?? 0)
-      route = this.#routes.get(frame.toString('latin1', lengthsAt, end))
-      if (!route?.is(frame)) return undefined
+    if (!route?.is(chunk, from, to)) {
+      const names = from + lengthsAt
+      const end = from + namesAt + (chunk[names] ?? 0) + (chunk[names + 1] ?? 0)
+      route = this.#routes.get(chunk.toString('latin1', names, end))
+      if (!route?.is(chunk, from, to)) return undefined
       this.#latest = route
     }
-    const payload = frame.subarray(lengthsAt + route.names.length)
-    return route.publish(frame.readUInt32BE(numberAt), flags & (flag.again | flag.bytes), payload)
+    const number = chunk.readUInt32BE(from + numberAt)
+    return route.publish(number, flags & (flag.again | flag.bytes), chunk, from + lengthsAt + route.names.length, to)
   }
 
   /** The publication of a checked frame to all of its address. */
   publication(frame: SendFrame): Publication {
-    return this.#learn(frame).publish(frame.number, flagsOf(frame), frame.payload)
+    const { number, payload } = frame
+    return this.#learn(frame).publish(number, flagsOf(frame), payload, 0, payload.length)
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { ServiceRecord } from '@damon/protocol/records'
 import type { Context } from './context.ts'
 import type { Session } from './session.ts'
+import type { RecordValue } from './store.ts'
 
 /** After this a record that the store did not take is written again, ms. */
 const againMs = 1_000
@@ -17,7 +18,7 @@ export async function recordService(session: Session, context: Context): Promise
       owner: session.id,
       subject,
       key: `service/${subject}/${session.id}`,
-      value: Buffer.from(JSON.stringify(record)),
+      value: bytesOf(record),
       leased: true,
     })
   } catch {
@@ -30,7 +31,7 @@ export async function recordResumed(session: Session, context: Context): Promise
   const before = context.replica.get(`service/${session.subject}/${session.id}`)
   const since = before && sinceOf(before.value)
   if (since !== undefined) session.since = since
-  const same = before?.value.equals(Buffer.from(JSON.stringify(recordOf(session, context))))
+  const same = before?.value === bytesOf(recordOf(session, context))
   if (!same || before?.state === 'suspect') await recordService(session, context)
 }
 
@@ -38,7 +39,11 @@ function recordOf({ version, since, address, groupNames }: Session, context: Con
   return { version, groups: groupNames, since, worker: context.publisher.origin, address }
 }
 
-function sinceOf(value: Buffer): number | undefined {
-  const { since } = JSON.parse(value.toString()) as Partial<ServiceRecord>
+function bytesOf(record: ServiceRecord): RecordValue {
+  return Buffer.from(JSON.stringify(record)).toString('latin1')
+}
+
+function sinceOf(value: RecordValue): number | undefined {
+  const { since } = JSON.parse(Buffer.from(value, 'latin1').toString()) as Partial<ServiceRecord>
   return since
 }

@@ -306,7 +306,7 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
   }
 
   writes(): void {
-    this.#receipts.flush()
+    this.#receipts.goAlong()
   }
 
   overflow(): void {
@@ -326,11 +326,19 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
   }
 
   message(data: Buffer, isBinary: boolean): void {
+    this.#take(data, 0, data.length, isBinary)
+  }
+
+  whole(chunk: Buffer, from: number, to: number): void {
+    this.#take(chunk, from, to, true)
+  }
+
+  #take(chunk: Buffer, from: number, to: number, isBinary: boolean): void {
     if (this.#closed) return
-    this.intake.took(data.length)
+    this.intake.took(to - from)
     // It may just have been too much.
     if (this.#closed) return
-    if (!this.#identified && data.length > limits.helloBytes) {
+    if (!this.#identified && to - from > limits.helloBytes) {
       this.close('too_large', damonError('too_large', `A hello has at most ${limits.helloBytes} bytes.`))
       return
     }
@@ -340,14 +348,14 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
       this.#routes &&
       this.#inbox.free &&
       this.codec === 'binary' &&
-      sendAgain(this, data, this.#context)
+      sendAgain(this, chunk, from, to, this.#context)
     ) {
       this.#context.metrics.received('send')
       return
     }
     let frame: ClientFrame
     try {
-      frame = decodeIncoming(this.codec, data, isBinary)
+      frame = decodeIncoming(this.codec, chunk.subarray(from, to), isBinary)
     } catch (error) {
       const { id, fatal } = error as { id?: number; fatal?: boolean }
       if (this.#identified && !fatal) this.sendError(error, { id })

@@ -2,10 +2,13 @@ import type { ErrorCode } from '@damon/protocol/errors'
 import type { Position } from '@damon/protocol/frames'
 import type { Member } from './bus.ts'
 
+/** The bytes of a record's value, each as one character (latin1): there are many, and a small Buffer takes four times as much. */
+export type RecordValue = string
+
 /** One record as the store keeps it. */
 export interface StoredRecord {
   key: string
-  value: Buffer
+  value: RecordValue
   /** The store's count of changes when it was last changed. */
   revision: number
   /** The revision at which its present owner got it. */
@@ -25,7 +28,7 @@ export interface Put {
   owner: string
   subject: string
   key: string
-  value: Buffer
+  value: RecordValue
   leased: boolean
   /** How many kept records the subject may have, this one included. */
   most?: number | undefined
@@ -169,7 +172,7 @@ export interface Store {
 
   put(put: Put): Promise<Written>
   /** A new value for a live leased record, by its owner only. */
-  patch(owner: string, key: string, value: Buffer): Promise<Written>
+  patch(owner: string, key: string, value: RecordValue): Promise<Written>
   drop(drop: {
     owner: string
     subject: string

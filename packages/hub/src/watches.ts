@@ -3,7 +3,7 @@ import type { HubFrame, RecordEntryMeta } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import { prefixesOf } from '@damon/protocol/names'
 import type { Replica } from './replica.ts'
-import type { RecordChange, StoredRecord } from './store.ts'
+import type { RecordChange, RecordValue, StoredRecord } from './store.ts'
 
 /** A session that watches. */
 export interface Watcher {
@@ -187,7 +187,7 @@ export function snapshotFrames(id: number, records: readonly StoredRecord[], rev
 
 interface Entry {
   entry: RecordEntryMeta
-  value: Buffer
+  value: RecordValue
 }
 
 function* slices(id: number, all: Iterable<Entry>, revision: number, reset: boolean): Generator<HubFrame, undefined> {
@@ -196,7 +196,7 @@ function* slices(id: number, all: Iterable<Entry>, revision: number, reset: bool
   let first = true
   const frame = (more: boolean): HubFrame => {
     const entries = slice.map(({ entry }) => entry)
-    const payload = Buffer.concat(slice.map(({ value }) => value))
+    const payload = bytesOf(slice.map(({ value }) => value).join(''))
     return { type: 'records', id, snapshot: true, reset: reset && first, more, revision, entries, payload }
   }
   for (const one of all) {
@@ -216,7 +216,16 @@ function* slices(id: number, all: Iterable<Entry>, revision: number, reset: bool
 
 function changeFrame(id: number, change: RecordChange, revision: number): HubFrame {
   const { entry, value } = entryOfChange(change)
-  return { type: 'records', id, snapshot: false, reset: false, more: false, revision, entries: [entry], payload: value }
+  return {
+    type: 'records',
+    id,
+    snapshot: false,
+    reset: false,
+    more: false,
+    revision,
+    entries: [entry],
+    payload: bytesOf(value),
+  }
 }
 
 function* entriesOf(records: readonly StoredRecord[]): Generator<Entry, undefined> {
@@ -237,5 +246,9 @@ function entryOf(record: StoredRecord): Entry {
 function dropped(change: Extract<RecordChange, { change: 'drop' }>): Entry {
   const { key, revision, reason } = change
   const entry: RecordEntryMeta = { key, change: 'drop', revision, generation: 0, leased: false, size: 0, reason }
-  return { entry, value: Buffer.alloc(0) }
+  return { entry, value: '' }
+}
+
+function bytesOf(value: RecordValue): Buffer {
+  return Buffer.from(value, 'latin1')
 }

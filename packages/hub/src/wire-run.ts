@@ -7,10 +7,12 @@ import { countFrames, frameInPlace, framesOf, headroom, payloadOf } from './ws-f
 export class WireRun {
   readonly binary: Buffer
   #json: Buffer | undefined
-  #frames = 0
+  #frames: number
 
-  constructor(binary: Buffer) {
+  /** `frames`: how many it has; 0: they are to be counted. */
+  constructor(binary: Buffer, frames = 0) {
     this.binary = binary
+    this.#frames = frames
   }
 
   /** How many frames it has. */

@@ -7,7 +7,6 @@ import { Addresses } from './addresses.ts'
 import { App, type Backbone } from './app.ts'
 import type { Arrive } from './bus.ts'
 import { openCluster } from './bus-cluster.ts'
-import { openRedis } from './bus-redis.ts'
 import { type hubConfig, storeTimes } from './config.ts'
 import { EventLoop } from './event-loop.ts'
 import { Identity } from './identity.ts'
@@ -171,6 +170,8 @@ async function openBackbone(
 ): Promise<Backbone> {
   const { config, embedded, log } = options
   if (embedded !== undefined) return openCluster(embedded, arrive, events)
+  // Whoever has no Redis need not load its client.
+  const { openRedis } = await import('./bus-redis.ts')
   for (let attempt = 1; ; attempt++) {
     try {
       return await openRedis(

@@ -38,6 +38,7 @@ async function readings(chunks: Buffer[], front: boolean): Promise<string[]> {
   ws.belongTo({
     message: (data, isBinary) =>
       void log.push(`${isBinary ? 'binary' : 'text'} ${data.length} ${data.toString('hex')}`),
+    whole: (chunk, from, to) => void log.push(`binary ${to - from} ${chunk.toString('hex', from, to)}`),
     fault: (name) => {
       log.push(`fault ${name}`)
       ws.terminate()
@@ -206,7 +207,12 @@ describe('the usual message', () => {
     }
     ws.front(limits.frameBytes)
     const heard: string[] = []
-    ws.belongTo({ message: (data) => void heard.push(String(data)), fault: () => undefined, gone: () => undefined })
+    ws.belongTo({
+      message: (data) => void heard.push(String(data)),
+      whole: (chunk, from, to) => void heard.push(chunk.toString('latin1', from, to)),
+      fault: () => undefined,
+      gone: () => undefined,
+    })
     const odd = frame(text, 'odd')
     line.push(Buffer.concat([usual, usual, odd, usual, odd.subarray(0, 3)]))
     await new Promise(setImmediate)

@@ -61,10 +61,10 @@ it('survive a process that is killed while it writes, and no revision or origin 
       const record = stored.get(key)
       // The one that was under way when it was killed may be there, or not.
       expect(record?.revision).toBeGreaterThanOrEqual(revision)
-      if (record?.revision === revision) expect(record.value.toString()).toBe(value)
+      if (record?.revision === revision) expect(record.value).toBe(value)
     }
     origin = state.admit()
-    const next = state.put({ owner: '', subject: 'a', key: 'mark', value: Buffer.alloc(0), leased: false })
+    const next = state.put({ owner: '', subject: 'a', key: 'mark', value: '', leased: false })
     expect(next).toHaveProperty('revision')
     if ('revision' in next) {
       expect(next.revision).toBeGreaterThan(revision)
@@ -91,8 +91,7 @@ it('are refused while the disk takes nothing, and nothing else suffers', () => {
   }
   using _ = kept
   const state = open(kept, (error) => problems.push(error))
-  const put = (key: string, leased: boolean) =>
-    state.put({ owner: 's', subject: 'bot/a', key, value: Buffer.from('1'), leased })
+  const put = (key: string, leased: boolean) => state.put({ owner: 's', subject: 'bot/a', key, value: '1', leased })
   disk.full = true
   expect(() => state.admit()).toThrow('disk is full')
   disk.full = false

@@ -66,7 +66,7 @@ describe('the lease of a worker in the embedded state', () => {
   it('and the grace of a suspect record are lengthened alike', () => {
     const one = state.admit()
     state.openSession(one, { session: 'a', subject: 'bot/a', channels: [] })
-    state.put({ owner: 'a', subject: 'bot/a', key: 'node/a', value: Buffer.alloc(0), leased: true })
+    state.put({ owner: 'a', subject: 'bot/a', key: 'node/a', value: '', leased: true })
     state.endSession('a', 'lost')
     now += 60_000
     state.sweep()

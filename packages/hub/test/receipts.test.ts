@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { Acks, ackMs, Receipts } from '../src/receipts.ts'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Acks, ackMs, companyMs, Receipts } from '../src/receipts.ts'
 
 let told: string[]
 let receipts: Receipts
@@ -32,6 +32,39 @@ it('wait for something to go along with where nobody waits for them', () => {
   expect(told).toEqual(['1/11'])
   vi.advanceTimersByTime(1_000)
   expect(told).toEqual(['1/11'])
+})
+
+describe('of several frames at a time', () => {
+  it('wait for something to go along with where there was something of late', () => {
+    receipts.goAlong()
+    receipts.confirm(4, 7, 14, false)
+    vi.advanceTimersByTime(companyMs - 1)
+    expect(told).toEqual([])
+    receipts.goAlong()
+    expect(told).toEqual(['4/14'])
+    receipts.confirm(8, 7, 18, false)
+    expect(told).toEqual(['4/14'])
+    vi.advanceTimersByTime(companyMs)
+    expect(told).toEqual(['4/14', '8/18'])
+  })
+
+  it('are told at once where there was nothing since the word before, which was written itself', () => {
+    receipts.goAlong()
+    receipts.confirm(2, 7, 12, false)
+    vi.advanceTimersByTime(companyMs)
+    receipts.goAlong()
+    expect(told).toEqual(['2/12'])
+    vi.advanceTimersByTime(ackMs)
+    receipts.confirm(4, 7, 14, false)
+    expect(told).toEqual(['2/12', '4/14'])
+  })
+
+  it('are told at once when they are so many that their sender may wait for room', () => {
+    for (let number = 10; number <= 64; number++) receipts.begin(number)
+    receipts.goAlong()
+    receipts.confirm(64, 7, 74, false)
+    expect(told).toEqual(['64/74'])
+  })
 })
 
 it('do not wait for ever', () => {

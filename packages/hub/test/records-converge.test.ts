@@ -118,7 +118,7 @@ class World {
     const key = this.pick(keys)
     const owner = this.sessions.length > 0 ? this.pick(this.sessions) : ''
     const subject = this.pick(['bot/a', 'bot/b'])
-    const value = Buffer.from(`"${++this.#count}"`)
+    const value = `"${++this.#count}"`
     const dice = this.random()
     if (dice < 0.5) this.state.put({ owner, subject, key, value, leased: true })
     else if (dice < 0.65) this.state.put({ owner, subject, key, value, leased: false })

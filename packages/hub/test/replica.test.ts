@@ -36,7 +36,7 @@ beforeEach(async () => {
 })
 
 function record(key: string, revision: number, state: StoredRecord['state'] = 'live'): StoredRecord {
-  return { key, value: Buffer.from(`v${revision}`), revision, generation: revision, leased: true, state }
+  return { key, value: `v${revision}`, revision, generation: revision, leased: true, state }
 }
 const text = ({ key, value }: StoredRecord) => `${key}=${value}`
 const put = (key: string, revision: number): RecordChange => ({ change: 'put', record: record(key, revision) })

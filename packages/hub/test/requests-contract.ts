@@ -144,7 +144,7 @@ export function requestsContract(openPlace: () => Promise<TestPlace>): void {
   it('a leased record is written by the session that owns it, whatever generation that knows of', async () => {
     const owner = await open(one, 'bot/a')
     const put = (more: object) =>
-      one.store.put({ owner, subject: 'bot/a', key: 'node/a', value: Buffer.from('1'), leased: true, ...more })
+      one.store.put({ owner, subject: 'bot/a', key: 'node/a', value: '1', leased: true, ...more })
     await put({})
     expect(await put({ generation: 0 })).toHaveProperty('revision')
     const other = await open(two, 'bot/a')
@@ -153,7 +153,7 @@ export function requestsContract(openPlace: () => Promise<TestPlace>): void {
 
   describe('kept records', () => {
     const put = (subject: string, key: string, more: object = {}) =>
-      one.store.put({ owner: '', subject, key, value: Buffer.from('1'), leased: false, most: 2, ...more })
+      one.store.put({ owner: '', subject, key, value: '1', leased: false, most: 2, ...more })
 
     it('are so many at most of one subject, however they come and go', async () => {
       const owner = await open(one, 'certs/a')

@@ -1,6 +1,6 @@
 import { closes } from '@damon/protocol/closes'
 import type { HubFrame } from '@damon/protocol/frames'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Joined } from '../src/store.ts'
 import { type AConnection, type AWorker, aWorker } from './a-worker.ts'
 import { batchOf } from './frames.ts'
@@ -120,8 +120,7 @@ describe('numbered frames', () => {
     expect(last(connection, 'error')).toMatchObject({ number: 2, code: 'denied' })
     expect(last(connection, 'ack')).toBeUndefined()
     worker.bus.appends[0]?.confirm()
-    await turn()
-    expect(last(connection, 'ack')).toMatchObject({ number: 2, origin: 7, seq: 1 })
+    await vi.waitFor(() => expect(last(connection, 'ack')).toMatchObject({ number: 2, origin: 7, seq: 1 }))
   })
 
   it('that do not follow one another end the connection', async () => {

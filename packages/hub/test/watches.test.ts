@@ -27,9 +27,9 @@ beforeEach(async () => {
   revision = 0
 })
 
-function put(key: string, value: string | Buffer = 'x', state: StoredRecord['state'] = 'live'): void {
+function put(key: string, value: string = 'x', state: StoredRecord['state'] = 'live'): void {
   revision++
-  const record = { key, value: Buffer.from(value), revision, generation: revision, leased: true, state }
+  const record = { key, value, revision, generation: revision, leased: true, state }
   replica.take({ change: state === 'suspect' ? 'suspect' : 'put', record })
 }
 function drop(key: string, reason: string): void {
@@ -118,6 +118,15 @@ it('ends when the rights no longer cover its prefix', () => {
   expect(watches.has(one, 1)).toBe(false)
 })
 
+it('gives every byte of a value as it was written', () => {
+  const all = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
+  put('a', all.toString('latin1'))
+  const one = watcher()
+  watches.add(one, 1, 'a')
+  put('a', all.toString('latin1'))
+  expect(one.frames.map(({ payload }) => all.equals(payload ?? new Uint8Array()))).toEqual([true, true])
+})
+
 describe('the digest of a watch', () => {
   const expected = (prefix: string) => digestOf(replica.list(prefix))
 
@@ -203,7 +212,7 @@ describe('a watcher that comes back', () => {
     const since = revision
     const record = {
       key: 'c',
-      value: Buffer.from('9'),
+      value: '9',
       revision: 9,
       generation: 9,
       leased: true,
@@ -282,7 +291,7 @@ describe('a large snapshot', () => {
   })
 
   it('and of few bytes', async () => {
-    for (let i = 0; i < 9; i++) put(`large/l${i}`, Buffer.alloc(limits.recordBytes))
+    for (let i = 0; i < 9; i++) put(`large/l${i}`, 'x'.repeat(limits.recordBytes))
     const one = watcher()
     watches.add(one, 1, 'large/')
     await turn()

@@ -13,14 +13,14 @@ export interface Actor extends AsyncDisposable {
 
 const endMs = 10_000
 
-/** Starts a script with these arguments, PATH, HOME and these variables only; `hear` gets each line of its output. */
+/** Starts a script with these arguments, PATH, HOME, NODE_COMPILE_CACHE and these variables only; `hear` gets each line of its output. */
 export function startActor(
   script: string,
   options: { args?: readonly string[]; env?: Readonly<Record<string, string>>; hear?: (line: string) => void },
 ): Actor {
-  const { PATH = '', HOME = '' } = process.env
+  const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env
   const child = spawn(process.execPath, [script, ...(options.args ?? [])], {
-    env: { PATH, HOME, ...options.env },
+    env: { PATH, HOME, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     // Ctrl-C reaches the director alone, who ends the actors in order; they end too when the director is gone.
     detached: true,

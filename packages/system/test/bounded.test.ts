@@ -68,18 +68,24 @@ describe('a receiver', { timeout: 180_000 }, () => {
   it('that reads slowly slows its sender, and loses nothing', async () => {
     const [sender, slow] = [await session(), await session(['slow'])]
     const before = await metric('damon_hub_slow_sessions_total')
+    // Far slower than a busy machine sends, until the hub has noticed.
+    let noticed = false
     let unread = 0
     slow.ws.on('message', () => {
-      if (++unread < 32) return
+      if (noticed || ++unread < 32) return
       unread = 0
       slow.ws.pause()
-      setTimeout(() => slow.ws.resume(), 20)
+      setTimeout(() => slow.ws.resume(), 200)
     })
     for (const number of upTo(many)) sender.send(sendFrame(number, 'group/slow', size))
+    await eventually(
+      async () => expect(await metric('damon_hub_slow_sessions_total')).toBeGreaterThan(before),
+      patience,
+    )
+    noticed = true
     await eventually(async () => expect(numbersOf(slow).length).toBe(many), patience)
     expect(numbersOf(slow)).toEqual(upTo(many))
     expect(has(slow, 'gap')).toBe(false)
-    expect(await metric('damon_hub_slow_sessions_total')).toBeGreaterThan(before)
   })
 
   it('that reads nothing delays the others a moment only, and is told what it missed', async () => {

@@ -10,9 +10,9 @@ const timeout = 120_000
 
 /** The demonstration at full speed; `hear` gets its output as it comes. */
 async function runDemo(hear: (output: string, stop: () => void) => void = () => {}) {
-  const { PATH = '', HOME = '' } = process.env
+  const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env
   const child = spawn(process.execPath, [script], {
-    env: { PATH, HOME, DEMO_PAUSE_MS: '0' },
+    env: { PATH, HOME, NODE_COMPILE_CACHE, DEMO_PAUSE_MS: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''

@@ -23,8 +23,8 @@ export interface RunningService extends RunningProgram {
 const closeMs = 10_000
 
 /**
- * Starts a script with PATH, HOME and the given variables only, and waits for its ready message. Rejects with what it
- * printed if it ends before.
+ * Starts a script with PATH, HOME, NODE_COMPILE_CACHE and the given variables only, and waits for its ready message. Rejects
+ * with what it printed if it ends before.
  */
 export async function startService(
   script: string,
@@ -46,9 +46,9 @@ export function startProgram(
 }
 
 function start(command: readonly string[], env: Readonly<Record<string, string>>) {
-  const { PATH = '', HOME = '' } = process.env
+  const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env
   const child = spawn(process.execPath, command, {
-    env: { PATH, HOME, ...env },
+    env: { PATH, HOME, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }), ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
   const kill = () => child.kill('SIGKILL')

@@ -13,8 +13,8 @@ export interface RedisServer extends AsyncDisposable {
   readonly port: number
   /** Of the running process; another one after `restart`. */
   readonly pid: number
-  /** Stops the process for that long, as a machine that hangs: connections stay open, nothing answers. */
-  pause(ms: number): Promise<void>
+  /** Stops the process for that long, and until then, as a machine that hangs: connections stay open, nothing answers. */
+  pause(ms: number, until?: Promise<void>): Promise<void>
   /** Ends the process by SIGKILL; connections break. */
   kill(): Promise<void>
   /** Kills it if it still runs, and starts it anew on the same port and folder; `empty`: without what it had written there. */
@@ -36,9 +36,9 @@ export async function startRedis(options: { args?: readonly string[] } = {}): Pr
       get pid() {
         return child.pid!
       },
-      async pause(ms) {
+      async pause(ms, until) {
         child.kill('SIGSTOP')
-        await sleep(ms)
+        await Promise.all([sleep(ms), until])
         child.kill('SIGCONT')
       },
       kill: () => end(child),

@@ -6,7 +6,7 @@ import type { ServiceSpec } from './service-process.ts'
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** Variables of the system that every service gets. */
-const common = /^(PATH|HOME|TZ|LANG|LC_\w+|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|LOG_LEVEL)$/
+const common = /^(PATH|HOME|TZ|LANG|LC_\w+|TMPDIR|NODE_EXTRA_CA_CERTS|NODE_COMPILE_CACHE|SSL_CERT_FILE|LOG_LEVEL)$/
 /** Variables of one service that are handed on; what `damon up` sets itself is not among them. */
 const own = {
   hub: /^(HUB_(WORKERS|WORKER_MEMORY|ORIGINS|PEERS|PLAIN_PORT|PLAIN_SOCKET|PROXIES|RATES|DIALS_PER_SECOND|DIAL_BURST|HEARTBEAT_MS|LEASE_GRACE_MS|RESUME_MS|ROLL_MS|FRAME_BYTES|OUTBOX_BYTES|OUTBOX_FRAMES)|REDIS_(URL|PREFIX))(_FILE)?$/,

@@ -1,16 +1,21 @@
 import type { Member } from '../bus.ts'
+import { SmallMap } from '../small-map.ts'
 import { removeFrom } from './lists.ts'
 
 /** Who is in a channel, and which workers want what is put on it. */
 export class Channels {
   /** Per channel, the sessions that are in it, with their subjects. */
-  readonly #members = new Map<string, Map<string, string>>()
+  readonly #members = new Map<string, SmallMap<string, string>>()
   /** Per channel, the workers: few, and for most channels one. */
   readonly #subscribers = new Map<string, number[]>()
 
   enter(channel: string, session: string, subject: string): void {
-    const members = this.#members.get(channel) ?? new Map<string, string>()
-    this.#members.set(channel, members.set(session, subject))
+    let members = this.#members.get(channel)
+    if (!members) {
+      members = new SmallMap()
+      this.#members.set(channel, members)
+    }
+    members.set(session, subject)
   }
 
   leave(channel: string, session: string): void {
@@ -20,7 +25,9 @@ export class Channels {
   }
 
   membersOf(channel: string): Member[] {
-    return [...(this.#members.get(channel) ?? [])].map(([session, subject]) => ({ session, subject }))
+    const members: Member[] = []
+    this.#members.get(channel)?.each((subject, session) => members.push({ session, subject }))
+    return members
   }
 
   subscribe(channel: string, origin: number): void {

@@ -4,7 +4,16 @@ import type { Logger } from '@damon/runtime/logger'
 import type { StoreTimes } from '../store.ts'
 import type { Kept } from './kept.ts'
 import { EmbeddedState } from './state.ts'
-import { lineBytes, type PrimaryMessage, receive, send, sendAppended, sendBatch, type WorkerMessage } from './wire.ts'
+import {
+  lineBytes,
+  type PrimaryMessage,
+  receive,
+  send,
+  sendAppended,
+  sendBatch,
+  sendClone,
+  type WorkerMessage,
+} from './wire.ts'
 
 /** How often leases and graces are looked at, ms. */
 const sweepMs = 250
@@ -51,7 +60,11 @@ export class EmbeddedHost implements Disposable {
     receive<WorkerMessage>(line, {
       value: (message) =>
         this.#attempt(origin, message.id, message.name, () => {
-          this.#tell(origin, { kind: 'result', id: message.id, value: this.#answer(origin, message) })
+          const value = this.#answer(origin, message)
+          const line = this.#lineTo(origin)
+          if (!line) return
+          const tell = message.name === 'read' ? sendClone : send
+          tell(line, { kind: 'result', id: message.id, value })
         }),
       append: (id, batches, freeze, asked) =>
         this.#attempt(origin, id, 'append', () => {

@@ -41,7 +41,7 @@ export function openKept(file: string): Kept {
         origin: counter('origin'),
         records: records.map((row) => ({
           key: String(row.key),
-          value: Buffer.from(row.value as Uint8Array),
+          value: Buffer.from(row.value as Uint8Array).toString('latin1'),
           revision: Number(row.revision),
           generation: Number(row.generation),
           subject: String(row.subject ?? ''),
@@ -51,7 +51,7 @@ export function openKept(file: string): Kept {
       }
     },
     put(record) {
-      upsert.run(record.key, record.value, record.revision, record.generation, record.subject)
+      upsert.run(record.key, Buffer.from(record.value, 'latin1'), record.revision, record.generation, record.subject)
     },
     drop(key) {
       remove.run(key)

@@ -1,18 +1,6 @@
 import { everyChannel, type Range } from '../bus.ts'
-import { type SealedBatch, spanOf } from './wire.ts'
-
-interface Entry {
-  batch: SealedBatch
-  stamp: number
-  /** When it was appended, ms of the state's clock. */
-  at: number
-  prev: number
-  first: number
-  last: number
-  /** The entries of the same channel before and after it, as far as they are kept. */
-  before: Entry | undefined
-  after: Entry | undefined
-}
+import { type Lane, type Row, Rows } from './rows.ts'
+import { lastOf, type SealedBatch, spanOf } from './wire.ts'
 
 /** A batch that a log holds. */
 export interface Found {
@@ -20,23 +8,19 @@ export interface Found {
   stamp: number
 }
 
-/** What an entry takes beside its frames, bytes. */
-const entryBytes = 256
+/** What a row takes beside its bytes. */
+const rowBytes = 64
 
 /** What one origin appended in the last while, and its last number on each channel. */
 export class OriginLog {
   readonly #bounds: { ms: number; bytes: number }
-  /** Everything kept, oldest first, from `#start` on. */
-  #entries: (Entry | undefined)[] = []
-  #start = 0
+  readonly #rows = new Rows()
   #bytes = 0
   /** The highest number that was trimmed. */
   #trimmed = 0
   #last = 0
   #floor = 0
-  readonly #heads = new Map<string, number>()
-  /** Per channel, its latest entry that is kept. */
-  readonly #latest = new Map<string, Entry>()
+  readonly #lanes = new Map<string, Lane>()
 
   constructor(bounds: { ms: number; bytes: number }) {
     this.#bounds = bounds
@@ -47,33 +31,38 @@ export class OriginLog {
     return this.#last
   }
 
+  /** Keeps a copy of the batch. */
   append(batch: SealedBatch, stamp: number, now: number): void {
     const { bytes, channel } = batch
-    const { prev, first, last } = spanOf(batch)
-    const before = this.#latest.get(channel)
-    const entry: Entry = { batch, stamp, at: now, prev, first, last, before, after: undefined }
-    if (before) before.after = entry
-    this.#latest.set(channel, entry)
-    this.#heads.set(channel, last)
-    this.#entries.push(entry)
-    this.#bytes += bytes.length + entryBytes
+    const last = lastOf(bytes)
+    let lane = this.#lanes.get(channel)
+    if (!lane) {
+      lane = { channel, head: undefined, latest: undefined }
+      this.#lanes.set(channel, lane)
+    }
+    lane.latest = this.#rows.add(lane, lane.latest ?? -1, stamp, now, bytes)
+    lane.head = last
+    this.#bytes += bytes.length + rowBytes
     if (last > this.#last) this.#last = last
     this.trim(now)
   }
 
   /** Its last number on the channel; where it has forgotten that, the number up to which there may be something. */
   head(channel: string): number {
-    return this.#heads.get(channel) ?? this.#floor
+    return this.#lanes.get(channel)?.head ?? this.#floor
   }
 
   forget(channel: string): void {
-    this.#floor = Math.max(this.#floor, this.#heads.get(channel) ?? 0)
-    this.#heads.delete(channel)
+    this.#floor = Math.max(this.#floor, this.#lanes.get(channel)?.head ?? 0)
+    this.close(channel)
   }
 
   /** Nothing is ever put on the channel again. */
   close(channel: string): void {
-    this.#heads.delete(channel)
+    const lane = this.#lanes.get(channel)
+    if (!lane) return
+    lane.head = undefined
+    this.#leave(lane)
   }
 
   /** The batches of a range, oldest first, and the part of it that was trimmed. */
@@ -81,14 +70,16 @@ export class OriginLog {
     if (range.to === everyChannel) return this.#readAll(range)
     const { origin, to, from, until } = range
     const batches: Found[] = []
-    let oldest: Entry | undefined
-    for (let entry = this.#latest.get(to); entry && entry.last >= from; entry = entry.before) {
-      oldest = entry
-      if (entry.first <= until) batches.push({ batch: entry.batch, stamp: entry.stamp })
+    let oldest: number | undefined
+    for (let row = this.#row(this.#lanes.get(to)?.latest); row; row = this.#row(row.before)) {
+      const { prev, first, last } = spanOf(row.bytes)
+      if (last < from) break
+      oldest = prev
+      if (first <= until) batches.push(found(row))
     }
     batches.reverse()
     // Nothing of the channel lies between `from` and the oldest batch that is kept, or nothing can have been trimmed.
-    const end = Math.min(until, oldest ? oldest.prev : this.head(to))
+    const end = Math.min(until, oldest ?? this.head(to))
     const missing = this.#trimmed >= from && end >= from ? { origin, to, from, until: end } : undefined
     return { batches, missing }
   }
@@ -96,30 +87,40 @@ export class OriginLog {
   #readAll({ origin, to, from, until }: Range): { batches: Found[]; missing: Range | undefined } {
     const batches: Found[] = []
     let below: number | undefined
-    for (let i = this.#entries.length - 1; i >= this.#start; i--) {
-      const entry = this.#entries[i] as Entry
+    for (let i = this.#rows.next - 1; i >= this.#rows.first; i--) {
+      const row = this.#rows.get(i) as Row
       // The numbers of one append's batches may be mixed, those of the appends before it are lower.
-      if (below !== undefined && entry.stamp < below) break
-      if (entry.last < from) below ??= entry.stamp
-      else if (entry.first <= until) batches.push({ batch: entry.batch, stamp: entry.stamp })
+      if (below !== undefined && row.stamp < below) break
+      const { first, last } = spanOf(row.bytes)
+      if (last < from) below ??= row.stamp
+      else if (first <= until) batches.push(found(row))
     }
     const missing = this.#trimmed >= from ? { origin, to, from, until: Math.min(until, this.#trimmed) } : undefined
     return { batches: batches.reverse(), missing }
   }
 
   trim(now: number): void {
-    for (;;) {
-      const entry = this.#entries[this.#start]
-      if (!entry || (entry.at > now - this.#bounds.ms && this.#bytes <= this.#bounds.bytes)) return
-      this.#entries[this.#start++] = undefined
-      if (this.#start > 1024 && this.#start * 2 > this.#entries.length) {
-        this.#entries = this.#entries.slice(this.#start)
-        this.#start = 0
-      }
-      this.#bytes -= entry.batch.bytes.length + entryBytes
-      this.#trimmed = Math.max(this.#trimmed, entry.last)
-      if (entry.after) entry.after.before = undefined
-      else this.#latest.delete(entry.batch.channel)
+    for (let at = this.#rows.oldest; at !== undefined; at = this.#rows.oldest) {
+      if (at > now - this.#bounds.ms && this.#bytes <= this.#bounds.bytes) return
+      const number = this.#rows.first
+      const { lane, bytes } = this.#rows.shift() as Row
+      this.#bytes -= bytes.length + rowBytes
+      this.#trimmed = Math.max(this.#trimmed, lastOf(bytes))
+      if (lane.latest === number) lane.latest = undefined
+      this.#leave(lane)
     }
   }
+
+  #row(number: number | undefined): Row | undefined {
+    return number === undefined ? undefined : this.#rows.get(number)
+  }
+
+  /** Keeps a lane only as long as there is anything to know of it. */
+  #leave({ channel, head, latest }: Lane): void {
+    if (head === undefined && latest === undefined) this.#lanes.delete(channel)
+  }
+}
+
+function found({ lane, stamp, bytes }: Row): Found {
+  return { batch: { channel: lane.channel, bytes }, stamp }
 }

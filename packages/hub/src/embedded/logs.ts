@@ -64,7 +64,7 @@ export class Logs {
       const read = log.read(range)
       if (read.missing) missing.push(read.missing)
       const after = read.missing ? { ...range, from: read.missing.until + 1 } : range
-      for (const one of read.batches) found.push({ ...one, range: after, ...spanOf(one.batch) })
+      for (const one of read.batches) found.push({ ...one, range: after, ...spanOf(one.batch.bytes) })
     }
     // The batches of one append are of one stamp, and in the order of their first numbers.
     found.sort((a, b) => a.stamp - b.stamp || a.first - b.first)

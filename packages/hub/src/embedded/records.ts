@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@damon/protocol/errors'
-import type { Put, RecordChange, StoredRecord, Written } from '../store.ts'
+import type { Put, RecordChange, RecordValue, StoredRecord, Written } from '../store.ts'
 import type { Kept, KeptRecord } from './kept.ts'
 import { removeFrom } from './lists.ts'
 
@@ -73,8 +73,7 @@ export class Records {
     const same = old?.leased === true && put.leased && old.owner === put.owner
     const record: Owned = {
       key: put.key,
-      // A view on what the socket brought would keep all of that.
-      value: Buffer.from(put.value),
+      value: put.value,
       revision,
       generation: same || (old && !old.leased && !put.leased) ? old.generation : revision,
       leased: put.leased,
@@ -94,11 +93,11 @@ export class Records {
     return { revision, generation: record.generation }
   }
 
-  patch(owner: string, key: string, value: Buffer): Written {
+  patch(owner: string, key: string, value: RecordValue): Written {
     const record = this.#records.get(key)
     if (!record) return { refused: 'not_found' }
     if (!record.leased || record.owner !== owner || record.state !== 'live') return { refused: 'not_owner' }
-    record.value = Buffer.from(value)
+    record.value = value
     record.revision = this.#nextRevision()
     this.#options.tell({ change: 'put', record: plain(record) })
     return { revision: record.revision, generation: record.generation }

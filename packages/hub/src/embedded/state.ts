@@ -9,6 +9,7 @@ import {
   type Picking,
   type Put,
   type RecordChange,
+  type RecordValue,
   type SessionEntry,
   type Settled,
   type StoredRecord,
@@ -24,7 +25,7 @@ import { removeFrom } from './lists.ts'
 import type { Found } from './log.ts'
 import { Logs } from './logs.ts'
 import { Records } from './records.ts'
-import { type SealedBatch, spanOf } from './wire.ts'
+import { lastOf, type NewBatch, type SealedBatch } from './wire.ts'
 
 interface OpenSession {
   origin: number
@@ -159,13 +160,13 @@ export class EmbeddedState {
   }
 
   /** Appends, and passes on to who subscribed. An append that comes a second time changes nothing. */
-  append(from: number, batches: SealedBatch[], freeze: string[], asked: Asked[] = []): Member[][] {
+  append(from: number, batches: NewBatch[], freeze: string[], asked: Asked[] = []): Member[][] {
     const log = this.#logs.of(from)
     const before = log?.last ?? 0
     const now = this.#options.now()
     this.#stamp++
     for (const batch of batches) {
-      if (spanOf(batch).last <= before) continue
+      if (lastOf(batch.bytes) <= before) continue
       log?.append(batch, this.#stamp, now)
       for (const origin of this.#channels.subscribersOf(batch.channel))
         if (origin !== from || !batch.fast) this.#options.audience.batch(origin, batch, this.#stamp)
@@ -202,9 +203,17 @@ export class EmbeddedState {
   }
 
   openSession(origin: number, { session, subject, ticket, channels }: SessionEntry): Joined {
-    const open = { origin, subject, ticket, stage: 'live', ends: Number.POSITIVE_INFINITY, done: 0 } as const
-    this.#sessions.set(session, { ...open, lost: undefined, channels: [] })
-    for (const channel of channels) this.#enter(session, channel)
+    this.#sessions.set(session, {
+      origin,
+      subject,
+      ticket,
+      stage: 'live',
+      ends: Number.POSITIVE_INFINITY,
+      done: 0,
+      lost: undefined,
+      channels: [...channels],
+    })
+    for (const channel of channels) this.#channels.enter(channel, session, subject)
     return this.#joined([...channels, `session/${session}`])
   }
 
@@ -285,7 +294,7 @@ export class EmbeddedState {
     return this.#records.put(put)
   }
 
-  patch(owner: string, key: string, value: Buffer): Written {
+  patch(owner: string, key: string, value: RecordValue): Written {
     return this.#records.patch(owner, key, value)
   }
 

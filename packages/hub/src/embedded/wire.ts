@@ -9,6 +9,7 @@ import type {
   Picking,
   Put,
   RecordChange,
+  RecordValue,
   SessionEntry,
   Settled,
   StoredRecord,
@@ -40,7 +41,7 @@ export interface Calls {
   settled: { args: [requests: Settled[]]; result: undefined }
   absent: { args: [sessions: string[]]; result: string[] }
   put: { args: [put: Put]; result: Written }
-  patch: { args: [owner: string, key: string, value: Buffer]; result: Written }
+  patch: { args: [owner: string, key: string, value: RecordValue]; result: Written }
   drop: {
     args: [drop: { owner: string; subject: string; key: string; reason: string; expect?: number | undefined }]
     result: Written
@@ -69,34 +70,52 @@ export const lineBytes = 64 * 1024 * 1024
 /** A batch as the primary sees it: for whom it is, and bytes. */
 export interface SealedBatch {
   channel: string
-  /** Its origin has delivered it to its own members already. */
-  fast: boolean
   /** As `encodeBatch` made it. */
   bytes: Buffer
 }
 
-/** The numbers of a batch: of the one before it on its channel, its own first and last. */
-export function spanOf({ bytes }: SealedBatch): { prev: number; first: number; last: number } {
-  return { prev: bytes.readUIntBE(4, 6), first: bytes.readUIntBE(10, 6), last: bytes.readUIntBE(16, 6) }
+/** One that a worker appends. */
+export interface NewBatch extends SealedBatch {
+  /** Its origin has delivered it to its own members already. */
+  fast: boolean
 }
 
-// Every message: length u32 of what follows, kind u8. Batches go as they are, all else as a structured clone.
+/** The numbers of a batch: of the one before it on its channel, its own first and last. */
+export function spanOf(bytes: Buffer): { prev: number; first: number; last: number } {
+  return { prev: bytes.readUIntBE(4, 6), first: bytes.readUIntBE(10, 6), last: lastOf(bytes) }
+}
+
+/** The last number of a batch. */
+export function lastOf(bytes: Buffer): number {
+  return bytes.readUIntBE(16, 6)
+}
+
+// Every message: length u32 of what follows, kind u8. Batches go as they are, what was read of them as a structured clone, all else as JSON.
 //   append   id u32, count u16, freezes u16; per batch: channel u8, fast u8, length u32, channel, bytes; per freeze: channel u8, channel;
 //            what is asked as JSON, if anything is
 //   appended id u32
 //   batch    stamp u48, channel u8, channel, bytes
-const kinds = { value: 0, append: 1, batch: 2, appended: 3 } as const
+const kinds = { value: 0, append: 1, batch: 2, appended: 3, clone: 4 } as const
 
 /** What arrives, by kind. */
 export interface Inbox<T> {
   value(message: T): void
-  append?(id: number, batches: SealedBatch[], freeze: string[], asked: Asked[]): void
+  append?(id: number, batches: NewBatch[], freeze: string[], asked: Asked[]): void
   appended?(id: number): void
   batch?(channel: string, bytes: Buffer, stamp: number): void
 }
 
 /** Where a message has what its kind says. */
 const bodyAt = 5
+
+/** What is sent in one turn goes in one write. */
+function write(socket: Duplex, bytes: Buffer): void {
+  if (socket.writableCorked === 0) {
+    socket.cork()
+    process.nextTick(() => socket.uncork())
+  }
+  socket.write(bytes)
+}
 
 /** A message with room for that many bytes behind its kind. */
 function message(kind: number, length: number): Buffer {
@@ -106,12 +125,20 @@ function message(kind: number, length: number): Buffer {
   return out
 }
 
-/** Sends a value. */
+/** Sends a value, which MUST be one that JSON can say. */
 export function send(socket: Duplex, value: PrimaryMessage | WorkerMessage): void {
+  const text = JSON.stringify(value)
+  const out = message(kinds.value, Buffer.byteLength(text))
+  out.write(text, bodyAt)
+  write(socket, out)
+}
+
+/** Sends a value with bytes in it: the structured clone costs four times as much. */
+export function sendClone(socket: Duplex, value: PrimaryMessage): void {
   const bytes = serialize(value)
-  const out = message(kinds.value, bytes.length)
+  const out = message(kinds.clone, bytes.length)
   out.set(bytes, bodyAt)
-  socket.write(out)
+  write(socket, out)
 }
 
 /** Sends what a worker appends. */
@@ -137,7 +164,7 @@ export function sendAppend(socket: Duplex, id: number, batches: Batch[], freeze:
     at += 1 + out.write(channel, at + 1, 'latin1')
   }
   if (requests) out.set(requests, at)
-  socket.write(out)
+  write(socket, out)
 }
 
 /** Tells a worker that its append is in the log, with the members that it asked for. */
@@ -148,7 +175,7 @@ export function sendAppended(socket: Duplex, id: number, frozen: Member[][]): vo
   }
   const out = message(kinds.appended, 4)
   out.writeUInt32BE(id, bodyAt)
-  socket.write(out)
+  write(socket, out)
 }
 
 /** Sends a batch to a worker that subscribed its channel. */
@@ -157,7 +184,7 @@ export function sendBatch(socket: Duplex, { channel, bytes }: SealedBatch, stamp
   out.writeUIntBE(stamp, bodyAt, 6)
   out[bodyAt + 6] = channel.length
   out.set(bytes, bodyAt + 7 + out.write(channel, bodyAt + 7, 'latin1'))
-  socket.write(out)
+  write(socket, out)
 }
 
 /** Takes messages off a socket. */
@@ -191,7 +218,8 @@ export function receive<T>(socket: Duplex, inbox: Inbox<T>): void {
 
 function open<T>(message: Buffer, inbox: Inbox<T>): void {
   const kind = message[0]
-  if (kind === kinds.value) inbox.value(revive(deserialize(message.subarray(1))) as T)
+  if (kind === kinds.value) inbox.value(JSON.parse(message.toString('utf8', 1)) as T)
+  else if (kind === kinds.clone) inbox.value(deserialize(message.subarray(1)) as T)
   else if (kind === kinds.batch) {
     const end = 8 + message.readUInt8(7)
     inbox.batch?.(message.toString('latin1', 8, end), message.subarray(end), message.readUIntBE(1, 6))
@@ -203,7 +231,7 @@ function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
   const id = message.readUInt32BE(1)
   let count = message.readUInt16BE(5)
   let freezes = message.readUInt16BE(7)
-  const batches: SealedBatch[] = []
+  const batches: NewBatch[] = []
   const freeze: string[] = []
   let at = 9
   for (; count > 0; count--) {
@@ -220,15 +248,4 @@ function openAppend<T>(message: Buffer, inbox: Inbox<T>): void {
   }
   const asked = at < message.length ? (JSON.parse(message.toString('utf8', at)) as Asked[]) : []
   inbox.append?.(id, batches, freeze, asked)
-}
-
-// The structured clone gives plain byte arrays back; the rest of the hub speaks Buffer.
-function revive(value: unknown): unknown {
-  if (value instanceof Uint8Array)
-    return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  if (typeof value === 'object' && value !== null) {
-    const object = value as Record<string, unknown>
-    for (const key of Object.keys(object)) object[key] = revive(object[key])
-  }
-  return value
 }

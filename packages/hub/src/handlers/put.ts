@@ -2,6 +2,7 @@ import { damonError } from '@damon/protocol/errors'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from '../context.ts'
 import type { Session } from '../session.ts'
+import type { RecordValue } from '../store.ts'
 import type { FrameOf } from './frame.ts'
 import { storeCall, written } from './store-call.ts'
 
@@ -34,11 +35,10 @@ export async function put(session: Session, frame: FrameOf<'put'>, context: Cont
 }
 
 /** A record's value from a frame's payload. @throws DamonError `too_large` */
-export function recordValue(payload: Uint8Array | undefined): Buffer {
-  const value = Buffer.from(payload ?? [])
-  if (value.length > limits.recordBytes)
+export function recordValue(payload: Uint8Array = new Uint8Array()): RecordValue {
+  if (payload.length > limits.recordBytes)
     throw damonError('too_large', `A record has at most ${limits.recordBytes} bytes.`, { field: 'payload' })
-  return value
+  return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString('latin1')
 }
 
 /** @throws DamonError `denied`, whether or not the record exists */

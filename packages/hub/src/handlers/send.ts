@@ -17,8 +17,8 @@ export function send(session: Session, frame: SendFrame, context: Context): Prom
 }
 
 /** The same for a frame as it came, if its session has sent to this address with this event before; false: it has not. */
-export function sendAgain(session: Session, frame: Buffer, context: Context): boolean {
-  const publication = session.routes.publicationOf(frame)
+export function sendAgain(session: Session, chunk: Buffer, from: number, to: number, context: Context): boolean {
+  const publication = session.routes.publicationOf(chunk, from, to)
   if (!publication) return false
   try {
     session.count(publication.number)

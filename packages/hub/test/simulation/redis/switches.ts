@@ -1,5 +1,4 @@
 import { Delivery } from '../../../src/delivery.ts'
-import { Echoes } from '../../../src/redis/echoes.ts'
 import { LogBounds } from '../../../src/redis/log-bounds.ts'
 import { Tails } from '../../../src/redis/tails.ts'
 import { replace } from '../switches.ts'
@@ -17,9 +16,6 @@ export const redisRules = {
         ? (reply as Reply[]).map((value) => (value === 'live' ? 'away' : value))
         : undefined,
     ),
-  /** A worker goes on with a session when its own subscription has brought everything from before. */
-  echo: () =>
-    replace(Echoes.prototype, 'expect', (expect) => (name) => ({ ...expect(name), numbered: async () => undefined })),
   /** Where everybody stands is asked when the subscription was broken. */
   audit: () => replace(Delivery.prototype, 'behind', () => () => undefined),
   /** Then nothing that arrives goes ahead of what was lost. */
