@@ -20,7 +20,7 @@ export interface Message {
   to: string
   /** It was for one member of the group, and this is the one. */
   any: boolean
-  /** It was repaired after later messages to other destinations were seen. */
+  /** It came after later ones of its sender to other destinations, or may have: it was lost on the way and repaired. */
   late: boolean
 }
 

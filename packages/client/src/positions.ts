@@ -3,6 +3,9 @@ import type { Position } from '@damon/protocol/frames'
 /** Senders remembered per destination, for rule 6 of resume; the longest silent one is forgotten first. */
 const sendersPerDestination = 4096
 
+/** Senders of which it is remembered how far they are, over all destinations; the one known longest is forgotten first. */
+const sendersInAll = 4096
+
 /**
  * Where this client stands: the last frame seen per origin and destination, and the highest send number seen per
  * sender's session and destination. Only what is new passes.
@@ -10,6 +13,7 @@ const sendersPerDestination = 4096
 export class Positions {
   readonly #byDestination = new Map<string, Map<number, number>>()
   readonly #senders = new Map<string, Map<string, number>>()
+  readonly #latest = new Map<string, number>()
 
   /** A session that is not a continuation starts here; numbers of earlier origins mean nothing to it. */
   reset(base: readonly Position[]): void {
@@ -45,6 +49,14 @@ export class Positions {
     numbers.delete(session)
     numbers.set(session, Math.max(seen, number))
     if (numbers.size > sendersPerDestination) numbers.delete(numbers.keys().next().value ?? '')
+    return true
+  }
+
+  /** Whether nothing that the sender's session sent later was here before, wherever it went. It counts as seen from now on. */
+  inTurn(session: string, number: number): boolean {
+    if (number < (this.#latest.get(session) ?? 0)) return false
+    this.#latest.set(session, number)
+    if (this.#latest.size > sendersInAll) this.#latest.delete(this.#latest.keys().next().value ?? '')
     return true
   }
 

@@ -19,6 +19,9 @@ import { Watches } from './watches.ts'
 
 type ErrorFrame = Extract<HubControlFrame, { type: 'error' }>
 
+/** Stands for the destination of what was sent to any one member of a group. */
+const anyMember = 'any'
+
 /** Messages that were lost on the way. */
 export interface Gap {
   /** The destination: `all`, `group/NAME`, `client/SERVICE/INSTANCE`, or `session/ID` for what went to this very session. */
@@ -242,16 +245,20 @@ export class Session {
   }
 
   #message(frame: MessageFrame): void {
-    if (this.#isNew(frame, frame.any ? this.#own : frame.to)) this.handlers.take(frame, this.#resume?.session ?? '')
+    // What is for any member of a group may have been for another one first: what else its sender says here says nothing of it.
+    const isNew = frame.any ? this.#isNew(frame, this.#own, anyMember) : this.#isNew(frame, frame.to)
+    if (!isNew) return
+    const late = !this.#positions.inTurn(frame.session, frame.number) || frame.late
+    this.handlers.take(late ? { ...frame, late } : frame, this.#resume?.session ?? '')
   }
 
+  /** `sentTo`: among what its sender's numbers count, if not by where it came. */
   #isNew(
     { origin, seq, session, number, again }: MessageFrame | VerdictFrame | HubPartFrame,
     destination: string,
+    sentTo = destination,
   ): boolean {
-    return (
-      this.#positions.pass(origin, destination, seq) && this.#positions.passSender(session, destination, number, again)
-    )
+    return this.#positions.pass(origin, destination, seq) && this.#positions.passSender(session, sentTo, number, again)
   }
 
   #refuse(frame: ErrorFrame): void {

@@ -1,7 +1,7 @@
 import { eventually } from '@damon/testkit/eventually'
 import { expect, test } from 'vitest'
 import { Positions } from '../src/positions.ts'
-import { json, message } from './a-frame.ts'
+import { json, message, verdict } from './a-frame.ts'
 import { aClient, aHub } from './a-hub.ts'
 
 async function listening(options: Parameters<typeof aClient>[1] = {}) {
@@ -51,6 +51,37 @@ test('drops a repeated message whose number it has seen from that session on tha
   connection.send(message({ seq: 3, origin: 2, number: 7, again: true, to: 'all', payload: json('c') }))
   connection.send(message({ seq: 4, origin: 2, number: 8, again: true, payload: json('d') }))
   await eventually(() => expect(heard).toEqual(['a', 'b', 'c', 'd']))
+})
+
+test('repeats what was for any member though its sender has said more to this one meanwhile', async () => {
+  const { client, connection, heard } = await listening()
+  const own = { session: client.session ?? '', from: 'bot/one' }
+  // To a request of its own that it answered itself: faster than what waits for the log, which is lost with its worker.
+  connection.send(verdict({ ...own, seq: 1, number: 8 }))
+  connection.send(message({ ...own, seq: 1, origin: 2, number: 6, again: true, any: true, payload: json('a') }))
+  connection.send(message({ ...own, seq: 2, origin: 2, number: 6, again: true, any: true, payload: json('twice') }))
+  connection.send(message({ ...own, seq: 3, origin: 2, number: 7, again: true, any: true, payload: json('b') }))
+  await eventually(() => expect(heard).toEqual(['a', 'b']))
+})
+
+test('says of a message that it comes after later ones of its sender, whether the hub knows or not', async () => {
+  const { client, connection } = await listening()
+  const late: unknown[] = []
+  client.receive('*', (value, about) => late.push([value, about.late]))
+  connection.send(message({ seq: 9, number: 4, payload: json('a') }))
+  connection.send(message({ seq: 1, number: 3, to: 'all', payload: json('b') }))
+  connection.send(message({ seq: 2, number: 3, to: 'all', session: '00000000000000bb', payload: json('c') }))
+  connection.send(message({ seq: 1, number: 5, origin: 2, payload: json('d') }))
+  connection.send(message({ seq: 2, number: 6, origin: 2, late: true, payload: json('e') }))
+  await eventually(() =>
+    expect(late).toEqual([
+      ['a', false],
+      ['b', true],
+      ['c', false],
+      ['d', false],
+      ['e', true],
+    ]),
+  )
 })
 
 test('a new session takes its positions from the welcome', async () => {

@@ -17,6 +17,7 @@ import type { Metrics } from './metrics.ts'
 import { Flusher } from './outbox.ts'
 import { Publisher } from './publisher.ts'
 import { Rates } from './rates.ts'
+import { Readings } from './readings.ts'
 import { Acks } from './receipts.ts'
 import { Replica } from './replica.ts'
 import { Requests } from './requests.ts'
@@ -129,6 +130,8 @@ export class App {
     const requests = new Requests({ publisher, settlements: new Settlements(store), metrics })
     const departures = new Departures({ store, publisher, log })
     const roster = new Roster(departures, store)
+    const readings = new Readings(bus, { bytes: limits.replaysBytes, waitMs: limits.replayWaitMs })
+    metrics.replayBytes(() => readings.held)
     built = { delivery, publisher, requests, roster, store }
     await lease.start(store)
     await replica.start(store)
@@ -145,6 +148,7 @@ export class App {
       requests,
       roster,
       departures,
+      readings,
       flusher: new Flusher(tick),
       acks: new Acks(),
       turns: new Turns(tick),

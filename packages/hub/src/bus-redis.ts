@@ -306,15 +306,15 @@ function build({ options, keys, commands, subscriber, echoes, tails, origin, epo
       using echo = echoes.expect(session)
       if (!subscriber.complete) throw new BusError('unavailable')
       try {
-        const [what, owner, gen, done, lost, ...rest] = (await commands.run(
+        const [what, owner, gen, done, lost, stamp, heads, leases] = (await commands.run(
           'take-over',
           [keys.origins, keys.n, keys.session(session), keys.away, keys.suspects, keys.prefix],
           [origin, session, subject, ticket, ...channels],
-        )) as [string, number, number, number, number, number, string[]]
+        )) as [string, number, number, number, number, number, string[], string[]]
         if (what === 'unknown_session') return { refused: what }
         if (what === 'busy') return { refused: what, owner }
         await echo.numbered(gen)
-        return { ...joined(rest), done, owner, lost: lost < 0 ? undefined : lost }
+        return { ...joined([stamp, heads]), done, owner, lost: lost < 0 ? undefined : lost, leases }
       } catch (error) {
         // It may have happened: then it must not stay with a worker that does not know.
         end('release', session, origin, 0).catch(() => undefined)

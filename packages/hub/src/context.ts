@@ -8,6 +8,7 @@ import type { Metrics } from './metrics.ts'
 import type { Flusher } from './outbox.ts'
 import type { Publisher } from './publisher.ts'
 import type { Rates } from './rates.ts'
+import type { Readings } from './readings.ts'
 import type { Acks } from './receipts.ts'
 import type { Replica } from './replica.ts'
 import type { Requests } from './requests.ts'
@@ -30,6 +31,7 @@ export interface Context {
   requests: Requests
   roster: Roster
   departures: Departures
+  readings: Readings
   flusher: Flusher
   acks: Acks
   turns: Turns

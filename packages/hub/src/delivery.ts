@@ -16,8 +16,8 @@ export interface Receiver {
   deliver(run: WireRun, range: Range): void
   /** A request to be answered. */
   ask(frame: WireFrame, range: Range): void
-  /** A receiver's word on a request that it made. */
-  answer(frame: WireFrame): void
+  /** Receivers' words on requests that it made. */
+  answer(words: WireRun): void
   /** A part of an origin's frames is missing and cannot be had. */
   gap(range: Range): void
 }
@@ -172,9 +172,7 @@ export class Delivery implements LocalMembers {
   unconfirmed({ channel: name, prev, last }: Batch): boolean {
     const channel = this.#channels.get(name)
     if (!channel) return true
-    const { seen, base, local } = channel
-    const known = Math.max(seen?.get(this.#bus.origin) ?? base?.get(this.#bus.origin) ?? 0, local)
-    const inTurn = prev <= known
+    const inTurn = prev <= (this.#known(channel, this.#bus.origin) ?? channel.local)
     // One before it is in the log, and comes, if by a reading: until then nothing may overtake it.
     if (channel.expected <= last) channel.expected = inTurn ? 0 : prev
     return inTurn
@@ -260,7 +258,9 @@ export class Delivery implements LocalMembers {
 
   /** The number up to which a channel has everything of an origin; undefined while that is not known. */
   #known({ seen, base, local }: Channel, origin: number): number | undefined {
-    const arrived = seen?.get(origin) ?? (base ? (base.get(origin) ?? 0) : undefined)
+    const seq = seen?.get(origin)
+    // What arrived may be left over from an earlier subscription: nobody is owed what came between that and the base.
+    const arrived = base ? Math.max(seq ?? 0, base.get(origin) ?? 0) : seq
     return arrived !== undefined && origin === this.#bus.origin ? Math.max(arrived, local) : arrived
   }
 
@@ -378,12 +378,16 @@ export class Delivery implements LocalMembers {
       this.#each(channel, to, (receiver) => receiver.deliver(run, range))
       return
     }
+    if (kind === 'answer') {
+      const words = new WireRun(bytes)
+      this.#each(channel, to, (receiver) => receiver.answer(words))
+      return
+    }
     try {
       for (const one of framesOf(bytes)) {
         const frame = new WireFrame(one)
         this.#each(channel, to, (receiver, joined) => {
-          if (kind === 'answer') receiver.answer(frame)
-          else if (joined === undefined || joined < stamp) receiver.ask(frame, range)
+          if (joined === undefined || joined < stamp) receiver.ask(frame, range)
         })
       }
     } catch (error) {

@@ -1,5 +1,5 @@
 import { damonError } from '@damon/protocol/errors'
-import type { ClientFrame } from '@damon/protocol/frames'
+import { type ClientFrame, frameNumbers } from '@damon/protocol/frames'
 import type { Context } from './context.ts'
 import { auth } from './handlers/auth.ts'
 import { bye } from './handlers/bye.ts'
@@ -14,9 +14,9 @@ import { part } from './handlers/part.ts'
 import { patch } from './handlers/patch.ts'
 import { ping } from './handlers/ping.ts'
 import { put } from './handlers/put.ts'
-import { reply } from './handlers/reply.ts'
+import { reply, replyAsItCame } from './handlers/reply.ts'
 import { request } from './handlers/request.ts'
-import { send } from './handlers/send.ts'
+import { send, sendAgain } from './handlers/send.ts'
 import { unwatch } from './handlers/unwatch.ts'
 import { watch } from './handlers/watch.ts'
 import type { Session } from './session.ts'
@@ -65,5 +65,26 @@ export function dispatch(session: Session, frame: ClientFrame, context: Context)
       return unwatch(session, frame, context)
     case 'bye':
       return bye(session, frame, context)
+  }
+}
+
+/**
+ * The same for a `damon.v1` frame as it came, of an identified session: it lies in the chunk, from one place to the other. Returns its
+ * type, or undefined where it has to be read.
+ */
+export function dispatchAsItCame(
+  session: Session,
+  chunk: Buffer,
+  from: number,
+  to: number,
+  context: Context,
+): 'send' | 'reply' | undefined {
+  switch (chunk[from]) {
+    case frameNumbers.client.send:
+      return sendAgain(session, chunk, from, to, context) ? 'send' : undefined
+    case frameNumbers.client.reply:
+      return replyAsItCame(session, chunk, from, to, context) ? 'reply' : undefined
+    default:
+      return undefined
   }
 }

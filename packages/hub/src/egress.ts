@@ -9,7 +9,8 @@ import { Outbox, type OutboxOwner } from './outbox.ts'
 import type { Requester } from './requests.ts'
 import type { SlowReceiver } from './restraint.ts'
 import { Unanswered } from './unanswered.ts'
-import { binaryFrame, textFrame, type WireFrame, type WireRun } from './wire-run.ts'
+import { binaryFrame, textFrame, WireFrame, type WireRun } from './wire-run.ts'
+import { framesOf } from './ws-frame.ts'
 
 /** How often it is told of a session at most that it is slow, ms. */
 const warnEveryMs = 60_000
@@ -128,10 +129,14 @@ export class Egress implements Receiver, Requester, OutboxOwner, SlowReceiver {
   }
 
   /** Which of the answers count is for the collection to say. */
-  answer(frame: WireFrame): void {
+  answer(words: WireRun): void {
     if (this.#closed) return
-    if (this.#aside) this.#keep(this.#rangeOf(frame), frame, () => this.#collect(frame))
-    else this.#context.requests.arrive(this.id, frame)
+    if (!this.#aside) this.#context.requests.arrive(this.id, words)
+    else
+      for (const bytes of framesOf(words.binary)) {
+        const frame = new WireFrame(bytes)
+        this.#keep(this.#rangeOf(frame), frame, () => this.#collect(frame))
+      }
   }
 
   gap(range: Range): void {
@@ -139,9 +144,9 @@ export class Egress implements Receiver, Requester, OutboxOwner, SlowReceiver {
     else this.#aside.keep({ range, bytes: gapBytes, give: () => void this.send({ type: 'gap', ...range }) })
   }
 
-  counts(frame: WireFrame): void {
-    if (this.#aside) this.#given = this.replay(frame)
-    else this.deliver(frame, this.#rangeOf(frame))
+  counts(words: WireRun, range: Range): void {
+    if (this.#aside) this.#given = this.replay(words)
+    else this.deliver(words, range)
   }
 
   settled(request: number, tally: Record<string, number>): void {

@@ -1,5 +1,5 @@
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
-import type { MessageFrame, PositionedFrame } from '@damon/protocol/frames'
+import type { MessageFrame, PositionedFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Positionable } from './grouping.ts'
 import { binaryFrame } from './wire-run.ts'
 import { headerLength, writeHeader } from './ws-frame.ts'
@@ -9,6 +9,11 @@ const flagsAt = 1
 const originAt = 2
 const seqAt = 6
 const numberAt = 12
+const requestAt = 16
+const verdictAt = 28
+
+const nothing = new Uint8Array()
+const unsaid = { again: false, bytes: false, late: false, origin: 0, seq: 0, number: 0, payload: nothing }
 
 /** Any frame with a position. */
 export class EncodedFrame implements Positionable {
@@ -38,11 +43,8 @@ export class EncodedFrame implements Positionable {
   }
 }
 
-/**
- * Makes the messages of one session to one address with one event: all that is the same in them is encoded once,
- * and each is this head with a few numbers written into it, and its payload.
- */
-export class MessageMaker implements Positionable {
+/** Frames of one form: all that is the same in them is encoded once, and each is this head with a few numbers written into it, and its payload. */
+class FrameMaker implements Positionable {
   readonly #head: Buffer
   #origin = 0
   #seq = 0
@@ -54,27 +56,12 @@ export class MessageMaker implements Positionable {
   #to = 0
   #length = 0
 
-  constructor(same: Pick<MessageFrame, 'session' | 'from' | 'to' | 'event'>) {
-    this.#head = Buffer.from(
-      encodeHubFrame({
-        ...same,
-        type: 'message',
-        again: false,
-        any: false,
-        bytes: false,
-        late: false,
-        request: false,
-        deadline: 0,
-        origin: 0,
-        seq: 0,
-        number: 0,
-        payload: nothing,
-      }),
-    )
+  constructor(same: PositionedFrame) {
+    this.#head = Buffer.from(encodeHubFrame(same))
   }
 
   /**
-   * What the next message is made of: its payload lies in the chunk, from one place to the other. `flags` are those of the `send`,
+   * What the next frame is made of: its payload lies in the chunk, from one place to the other. `flags` are those of the client's frame,
    * which have the same places here.
    */
   set(number: number, flags: number, chunk: Uint8Array, from: number, to: number): void {
@@ -102,10 +89,40 @@ export class MessageMaker implements Positionable {
     out.writeUInt32BE(this.#origin, at + originAt)
     out.writeUIntBE(this.#seq, at + seqAt, 6)
     out.writeUInt32BE(this.#number, at + numberAt)
+    this.fill(out, at)
     out.set(this.#chunk.subarray(this.#from, this.#to), at + this.#head.length)
     // It shall not live as long as this.
     this.#chunk = nothing
   }
+
+  /** Writes what else differs into the head, which begins at `at`. */
+  protected fill(_out: Buffer, _at: number): void {}
 }
 
-const nothing = new Uint8Array()
+/** Makes the messages of one session to one address with one event. */
+export class MessageMaker extends FrameMaker {
+  constructor(same: Pick<MessageFrame, 'session' | 'from' | 'to' | 'event'>) {
+    super({ ...unsaid, ...same, type: 'message', any: false, request: false, deadline: 0 })
+  }
+}
+
+/** Makes the verdicts that one session gives as a receiver, none of them with a code. */
+export class VerdictMaker extends FrameMaker {
+  #request = 0
+  #verdict = 0
+
+  constructor(same: Pick<VerdictFrame, 'session' | 'from'>) {
+    super({ ...unsaid, ...same, type: 'verdict', request: 0, verdict: 'answered', code: '' })
+  }
+
+  /** Which request the next one is on, and its word, by its number on the wire. */
+  about(request: number, verdict: number): void {
+    this.#request = request
+    this.#verdict = verdict
+  }
+
+  protected override fill(out: Buffer, at: number): void {
+    out.writeUInt32BE(this.#request, at + requestAt)
+    out[at + verdictAt] = this.#verdict
+  }
+}

@@ -34,6 +34,8 @@ export interface Metrics {
   resumes: Counter<'result'>
   resumeSeconds: Histogram
   replayed: Counter
+  /** Shows what this says. */
+  replayBytes(held: () => number): void
 }
 
 /** Registers a worker's metrics. */
@@ -184,6 +186,16 @@ export function createMetrics(registry: Registry): Metrics {
       help: 'Frames given to sessions from the logs',
       registers,
     }),
+    replayBytes: (held) => {
+      new Gauge({
+        name: 'damon_hub_replay_bytes',
+        help: 'What sessions that come back hold of the logs, or may read now',
+        registers,
+        collect() {
+          this.set(held())
+        },
+      })
+    },
     storeReachable: new Gauge({ name: 'damon_hub_store_reachable', help: '1 while the store answers', registers }),
   }
 }

@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import type { ServiceContext, Started } from '@damon/runtime/service'
+import { thumbprint } from '@damon/trust/keys'
 import type { TrustList } from '@damon/trust/trust-list'
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client'
 import { type hubConfig, storeTimes } from './config.ts'
@@ -15,6 +16,7 @@ import { OwnCertificate } from './own-certificate.ts'
 import type { PrimaryOrder } from './report.ts'
 import { Roll } from './roll.ts'
 import { TrustFile } from './trust-file.ts'
+import { holdTrust, keptTrustMark, redisTrustMark, type TrustMark } from './trust-mark.ts'
 import { removeStale } from './unix-socket.ts'
 import { Workers } from './workers.ts'
 
@@ -41,13 +43,17 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
   if (identity.dev && !config.ALLOW_DEV_KEYS)
     throw new Error('The trust list is for development. Make keys with `damon keys init`, or set ALLOW_DEV_KEYS=1.')
 
-  const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context)
   const metrics = createPrimaryMetrics()
+  const backbone = config.REDIS_URL ? await redisMorgue(context) : await embeddedMorgue(context, metrics)
+  await holdTrust(backbone.mark, identity.trust.seq, { log, stopping })
   const port = config.HUB_PORT === 0 ? await freePort(config.HUB_HOST) : config.HUB_PORT
   const plain = config.HUB_PLAIN_PORT === 0 ? await freePort('127.0.0.1') : config.HUB_PLAIN_PORT
   if (config.HUB_PLAIN_SOCKET !== undefined) await removeStale(config.HUB_PLAIN_SOCKET)
   const own: OwnCertificate = new OwnCertificate({ log, gauge: metrics.expiry, workers: () => workers.serving })
-  const trust = followTrust(context, identity.trust, (list) => {
+  const trust = followTrust(context, identity.trust, (list, seq) => {
+    backbone.mark
+      .raise(seq)
+      .catch((error) => log.error({ err: error, seq }, 'a restart may not know of this trust list'))
     for (const child of workers.serving) child.send({ kind: 'trust', list } satisfies PrimaryOrder)
   })
   const wishes = new Set<string>()
@@ -111,29 +117,38 @@ export async function startPrimary(context: ServiceContext<typeof hubConfig>): P
 interface Morgue {
   /** The embedded store's socket. */
   path?: string
+  mark: TrustMark
   bury(origin: number): void
 }
 
-async function embeddedMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
+async function embeddedMorgue(
+  { config, log, resources }: ServiceContext<typeof hubConfig>,
+  metrics: ReturnType<typeof createPrimaryMetrics>,
+): Promise<Morgue> {
   if (config.HUB_STATE_DIR) await mkdir(config.HUB_STATE_DIR, { recursive: true, mode: 0o700 })
   const kept = openKept(config.HUB_STATE_DIR ? join(config.HUB_STATE_DIR, 'records.sqlite') : ':memory:')
   const server = await serveEmbedded({ kept, times: storeTimes(config), log })
   resources.use(server)
-  return { path: server.path, bury: (origin) => server.endWorker(origin) }
+  metrics.logBytes(() => server.logBytes)
+  const mark = keptTrustMark(kept, await thumbprint(config.HUB_ROOT_KEY))
+  return { path: server.path, mark, bury: (origin) => server.endWorker(origin) }
 }
 
 async function redisMorgue({ config, log, resources }: ServiceContext<typeof hubConfig>): Promise<Morgue> {
   // Whoever has no Redis need not load its client.
-  const [{ endRedisWorker }, { ScriptedRedis }] = await Promise.all([
+  const [{ endRedisWorker }, { ScriptedRedis }, { RedisKeys }] = await Promise.all([
     import('./bus-redis.ts'),
     import('./redis/client.ts'),
+    import('./redis/keys.ts'),
   ])
   const url = config.REDIS_URL?.reveal() ?? ''
   const options = { url, prefix: config.REDIS_PREFIX, times: storeTimes(config) }
   const control = new ScriptedRedis(options, 'damon-hub-primary')
   resources.defer(() => control.redis.disconnect())
   control.redis.connect().catch(() => undefined)
+  const { trust } = new RedisKeys(config.REDIS_PREFIX)
   return {
+    mark: redisTrustMark(control.redis, trust, await thumbprint(config.HUB_ROOT_KEY)),
     bury: (origin) => {
       endRedisWorker(control, options, origin).catch((error) =>
         log.warn({ err: error, origin }, 'Redis was not told of a dead worker; its lease will end'),
@@ -160,6 +175,17 @@ function createPrimaryMetrics() {
       labelNames: ['result'],
       registers,
     }),
+    /** Shows what this says. */
+    logBytes: (held: () => number) => {
+      new Gauge({
+        name: 'damon_hub_log_bytes',
+        help: 'What the logs of all workers hold, without Redis',
+        registers,
+        collect() {
+          this.set(held())
+        },
+      })
+    },
     expiry: new Gauge({
       name: 'damon_hub_certificate_expiry_timestamp_seconds',
       help: 'When the certificate that the hub shows ends',
@@ -173,7 +199,7 @@ function createPrimaryMetrics() {
 function followTrust(
   { config, log, resources }: ServiceContext<typeof hubConfig>,
   list: TrustList,
-  changed: (text: string) => void,
+  changed: (text: string, seq: number) => void,
 ): TrustFile | undefined {
   const path = process.env.HUB_TRUST_FILE
   if (!path) return undefined

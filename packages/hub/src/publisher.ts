@@ -109,7 +109,8 @@ class Append {
   }
 
   expect({ order, kind, number }: Publication, sender: Sender, seq: number): void {
-    const patient = kind === 'answer'
+    // Who answered has done its part, and who asked waits for the answers: that goes along with them.
+    const patient = kind !== 'message'
     if (order.receipt?.append === this) {
       const { numbers } = order.receipt
       if (numbers.at(-1) === number - 1) numbers[numbers.length - 1] = number
@@ -352,13 +353,14 @@ export class Publisher {
   }
 
   /**
-   * Not confirmed: every sender is told, and this worker's members get what they have not got, but for requests, and for what
-   * would overtake frames that were promised: those count as old once a later one was seen.
+   * Not confirmed: every sender is told, and this worker's members get what they have not got. But not requests, nor what was
+   * for any one of several, since another may get it when it is repeated, nor what would overtake frames that were promised:
+   * those count as old once a later one was seen.
    */
   #refuse(append: Append, batches: Batch[], cause: BusError): void {
     for (const batch of batches) {
       const inTurn = this.#members.unconfirmed(batch)
-      if (!batch.fast && batch.kind !== 'request' && inTurn) this.#members.local(batch)
+      if (!batch.fast && inTurn && !isForAny(batch)) this.#members.local(batch)
     }
     const error = damonError('unavailable', undefined, { cause })
     for (const { sender, numbers } of append.settle())
@@ -367,4 +369,9 @@ export class Publisher {
     for (const { reject } of append.freezes) reject(error)
     append.over.resolve()
   }
+}
+
+/** Whether this is a request, or messages that were each for any one member of a group. */
+function isForAny({ kind, channel }: Batch): boolean {
+  return kind === 'request' || (kind === 'message' && channel.startsWith('session/'))
 }

@@ -1,11 +1,12 @@
 import type { Position } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
-import type { Bus, Range } from './bus.ts'
+import type { Range } from './bus.ts'
 import type { Metrics } from './metrics.ts'
+import type { Readings } from './readings.ts'
 import type { Requester, Requests } from './requests.ts'
 import type { OpenRequest, Store } from './store.ts'
-import { WireFrame } from './wire-run.ts'
-import { framesOf } from './ws-frame.ts'
+import { readWord, type Word } from './word.ts'
+import { framesOf, payloadAt } from './ws-frame.ts'
 
 /**
  * Goes on collecting the answers to the requests of a session that came here: from what the store remembers of them, and the
@@ -15,7 +16,12 @@ import { framesOf } from './ws-frame.ts'
 export async function recollect(
   requester: Requester,
   heads: readonly Position[],
-  { bus, store, requests, metrics }: { bus: Pick<Bus, 'read'>; store: Store; requests: Requests; metrics: Metrics },
+  {
+    readings,
+    store,
+    requests,
+    metrics,
+  }: { readings: Pick<Readings, 'read'>; store: Store; requests: Requests; metrics: Metrics },
 ): Promise<void> {
   const open = await store.requests(requester.id)
   if (open.length === 0) return
@@ -25,13 +31,15 @@ export async function recollect(
     const from = 1 + Math.min(...open.map((request) => headOf(request, origin)))
     return from <= until ? [{ origin, to, from, until }] : []
   })
-  const { batches, missing } = await bus.read(ranges, limits.replayBytes)
-  const words = new Map<number, WireFrame[]>(open.map(({ number }) => [number, []]))
-  for (const { batch } of batches)
-    for (const bytes of framesOf(batch.bytes)) {
-      const word = new WireFrame(bytes)
-      if (word.frame.type === 'verdict') words.get(word.frame.request)?.push(word)
-    }
+  const words = new Map<number, Word[]>(open.map(({ number }) => [number, []]))
+  const missing = await readings.read(ranges, limits.replayBytes, async ({ batches, missing }) => {
+    for (const { batch } of batches)
+      for (const bytes of framesOf(batch.bytes)) {
+        const word = readWord(bytes, payloadAt(bytes))
+        if (word) words.get(word.request)?.push(word)
+      }
+    return missing
+  })
   for (const request of open) {
     const complete = missing.every(({ origin, until }) => until <= headOf(request, origin))
     metrics.recollected.inc({ result: complete ? 'complete' : 'incomplete' })

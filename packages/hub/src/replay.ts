@@ -3,7 +3,6 @@ import { limits } from '@damon/protocol/limits'
 import { laneOf } from './aside.ts'
 import type { Batch, Logged, Range } from './bus.ts'
 import type { Context } from './context.ts'
-import { storeCall } from './handlers/store-call.ts'
 import type { Session } from './session.ts'
 import { WireFrame, WireRun } from './wire-run.ts'
 import { framesOf } from './ws-frame.ts'
@@ -52,8 +51,8 @@ export class Replay {
     if (this.#left <= 0) return this.#tell(ranges)
     // This worker's own frames are in its log a moment after they went out.
     await this.#context.publisher.confirmed()
-    const { batches, missing } = await storeCall(this.#context.bus.read(ranges, this.#left))
-    await this.#give(batches, missing)
+    const { readings } = this.#context
+    await readings.read(ranges, this.#left, ({ batches, missing }) => this.#give(batches, missing))
   }
 
   /** In the order of the logs, each gap before what comes after it. */

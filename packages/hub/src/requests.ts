@@ -1,11 +1,13 @@
-import type { Verdict, VerdictFrame } from '@damon/protocol/frames'
-import type { Member } from './bus.ts'
+import type { Verdict } from '@damon/protocol/frames'
+import type { Member, Range } from './bus.ts'
 import { EncodedFrame } from './message.ts'
 import type { Metrics } from './metrics.ts'
 import { type Publisher, SendOrder } from './publisher.ts'
 import type { Settlements } from './settlements.ts'
 import type { OpenRequest } from './store.ts'
-import { WireFrame } from './wire-run.ts'
+import { WireRun } from './wire-run.ts'
+import { readWord, type Word } from './word.ts'
+import { framesOf, payloadAt } from './ws-frame.ts'
 
 /** How long after the deadline the hub waits for its own verdicts to come back through the log, ms. */
 const lastWordMs = 2_000
@@ -13,8 +15,8 @@ const lastWordMs = 2_000
 /** The session that asked. */
 export interface Requester {
   readonly id: string
-  /** Takes a verdict or a part that counts. */
-  counts(frame: WireFrame): void
+  /** Takes verdicts and parts that count. */
+  counts(words: WireRun, range: Range): void
   settled(request: number, tally: Record<string, number>): void
 }
 
@@ -58,9 +60,9 @@ interface Open {
   /** Receivers without a verdict, once frozen; before that undefined. */
   open: Map<string, Member> | undefined
   /** What this hub said of a receiver, while it is on its way through the log. */
-  said: Map<string, WireFrame> | undefined
+  said: Map<string, WireRun> | undefined
   /** What came before the receivers were known. */
-  early: { answers: WireFrame[]; gone: string[] } | undefined
+  early: { answers: WireRun[]; gone: string[] } | undefined
   tally: Record<string, number>
   deadlineMs: number
   timer: NodeJS.Timeout | undefined
@@ -77,7 +79,7 @@ export class Requests {
   /** Per requester's session, by number. */
   readonly #open = new Map<string, Map<number, Open>>()
   readonly #unfrozen = new Set<Open>()
-  /** Per receiver's session, the requests that wait for it. */
+  /** Per receiver's session, the requests that wait for it: often none, since who is asked once is asked again, until somebody looks. */
   readonly #waiting = new Map<string, Set<Open>>()
   readonly #settlements: Pick<Settlements, 'add'>
   #size = 0
@@ -134,7 +136,7 @@ export class Requests {
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
     const { answers = [], gone = [] } = request.early ?? {}
     request.early = undefined
-    for (const answer of answers) this.#take(request, answer)
+    for (const answer of answers) this.arrive(session, answer)
     for (const session of gone) this.#lose(request, session)
     this.#settleIfDone(request)
   }
@@ -143,7 +145,7 @@ export class Requests {
    * Goes on with a collection that another worker began, where its requester goes on. `words` are those that the log has on
    * it, which the requester gets, or has, from there; unless they are `complete`, what is not among them is unknown.
    */
-  restore(requester: Requester, asked: OpenRequest, words: WireFrame[], complete: boolean): void {
+  restore(requester: Requester, asked: OpenRequest, words: Word[], complete: boolean): void {
     const { number, channel, quorum, leftMs, receivers } = asked
     this.begin(requester, { number, channel, quorum, deadlineMs: Math.max(0, leftMs) })
     const request = this.#find(requester.id, number)
@@ -152,21 +154,43 @@ export class Requests {
     this.#unfrozen.delete(request)
     request.open = new Map()
     for (const member of receivers) this.#await(request, member)
-    for (const { frame } of words) if (frame.type === 'verdict') this.#account(request, frame)
+    for (const { session, verdict } of words) if (verdict) this.#account(request, session, verdict)
     request.timer = setTimeout(() => this.#timeOut(request), request.deadlineMs)
     if (!complete) this.#sayOnAll(request, 'unknown')
     else if (quorum > 0 && request.answered >= quorum) this.#release(request)
     this.#settleIfDone(request)
   }
 
-  /** A verdict or a part came on the channel of a requester's session; passes it on if it counts. */
-  arrive(session: string, encoded: WireFrame): void {
-    const frame = encoded.frame
-    if (frame.type !== 'verdict' && frame.type !== 'part') return
-    const request = this.#find(session, frame.request)
-    if (!request) this.#metrics.lateReplies.inc()
-    else if (!request.open) earlyOf(request).answers.push(encoded)
-    else this.#take(request, encoded)
+  /** Verdicts and parts came on the channel of a requester's session; those that count are passed on, as many at a time as follow one another. */
+  arrive(session: string, run: WireRun): void {
+    const passing = new Passing(run)
+    let end = 0
+    try {
+      for (const frame of framesOf(run.binary)) {
+        const at = end
+        end += frame.length
+        const word = readWord(frame, payloadAt(frame))
+        if (!word) {
+          this.#metrics.garbled.inc()
+          continue
+        }
+        const request = this.#find(session, word.request)
+        if (request && !request.open) earlyOf(request).answers.push(new WireRun(frame))
+        else if (!request?.open?.has(word.session)) this.#metrics.lateReplies.inc()
+        else {
+          passing.add(request.requester, word, at, end)
+          if (!word.verdict) continue
+          this.#account(request, word.session, word.verdict)
+          this.#metrics.verdict(word.verdict)
+          if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
+          if (request.open.size > 0) continue
+          passing.pass()
+          this.#settleIfDone(request)
+        }
+      }
+    } finally {
+      passing.pass()
+    }
   }
 
   /** Sessions that ended: they cannot answer any more. */
@@ -177,6 +201,7 @@ export class Requests {
 
   /** Sessions that some request waits for. */
   awaited(): string[] {
+    for (const [session, waiting] of this.#waiting) if (waiting.size === 0) this.#waiting.delete(session)
     return [...this.#waiting.keys()]
   }
 
@@ -209,22 +234,8 @@ export class Requests {
     return this.#open.get(session)?.get(number)
   }
 
-  #take(request: Open, encoded: WireFrame): void {
-    const frame = encoded.frame as VerdictFrame
-    if (!request.open?.has(frame.session)) {
-      this.#metrics.lateReplies.inc()
-      return
-    }
-    request.requester.counts(encoded)
-    if (encoded.frame.type === 'part') return
-    this.#account(request, frame)
-    this.#metrics.verdict(frame.verdict)
-    if (request.quorum > 0 && request.answered === request.quorum) this.#release(request)
-    this.#settleIfDone(request)
-  }
-
   /** The first word on a receiver. */
-  #account(request: Open, { session, verdict }: VerdictFrame): void {
+  #account(request: Open, session: string, verdict: Verdict): void {
     if (!request.open?.delete(session)) return
     request.said?.delete(session)
     this.#unawait(request, session)
@@ -260,7 +271,7 @@ export class Requests {
     this.#sayOnAll(request, 'timed_out')
     // What the log has but the bus lost would leave the request open for ever.
     request.timer = setTimeout(() => {
-      for (const said of [...(request.said?.values() ?? [])]) this.#take(request, said)
+      for (const said of [...(request.said?.values() ?? [])]) this.arrive(request.requester.id, said)
     }, lastWordMs)
   }
 
@@ -305,7 +316,7 @@ export class Requests {
     // Another worker's receiver may have answered: which word came first is for the log to say.
     this.#publisher.publish({ channel, kind: 'answer', around: true, frame, order: new SendOrder(), number: 0 })
     request.said ??= new Map()
-    request.said.set(member.session, new WireFrame(frame.bytes))
+    request.said.set(member.session, new WireRun(frame.bytes))
   }
 
   #settleIfDone(request: Open): void {
@@ -334,14 +345,13 @@ export class Requests {
 
   #await(request: Open, member: Member): void {
     request.open?.set(member.session, member)
-    const waiting = this.#waiting.get(member.session) ?? new Set()
-    this.#waiting.set(member.session, waiting.add(request))
+    const waiting = this.#waiting.get(member.session)
+    if (waiting) waiting.add(request)
+    else this.#waiting.set(member.session, new Set([request]))
   }
 
   #unawait(request: Open, session: string): void {
-    const waiting = this.#waiting.get(session)
-    waiting?.delete(request)
-    if (waiting?.size === 0) this.#waiting.delete(session)
+    this.#waiting.get(session)?.delete(request)
   }
 
   #count(by: 1 | -1): void {
@@ -353,4 +363,36 @@ export class Requests {
 function earlyOf(request: Open): NonNullable<Open['early']> {
   request.early ??= { answers: [], gone: [] }
   return request.early
+}
+
+/** The words of a run that count and that nobody was given yet, one behind another. */
+class Passing {
+  readonly #run: WireRun
+  #to: Requester | undefined
+  #range: Range | undefined
+  #from = 0
+  #until = 0
+
+  constructor(run: WireRun) {
+    this.#run = run
+  }
+
+  add(to: Requester, { origin, seq }: Word, from: number, until: number): void {
+    if (this.#until !== from) this.pass()
+    if (this.#range) this.#range.until = seq
+    else {
+      this.#to = to
+      this.#range = { origin, to: `session/${to.id}`, from: seq, until: seq }
+      this.#from = from
+    }
+    this.#until = until
+  }
+
+  pass(): void {
+    if (!this.#to || !this.#range) return
+    const { binary } = this.#run
+    const all = this.#from === 0 && this.#until === binary.length
+    this.#to.counts(all ? this.#run : new WireRun(binary.subarray(this.#from, this.#until)), this.#range)
+    this.#range = undefined
+  }
 }

@@ -4,12 +4,13 @@ import { delay } from '@damon/runtime/retry'
 import { laneOf } from './aside.ts'
 import { everyChannel, type Range } from './bus.ts'
 import type { Context } from './context.ts'
+import { dropForbidden } from './forbidden-leases.ts'
 import type { FrameOf } from './handlers/frame.ts'
 import { storeCall } from './handlers/store-call.ts'
 import { recollect } from './recollect.ts'
 import { Replay } from './replay.ts'
 import { sentBy } from './sent.ts'
-import { recordResumed } from './service-record.ts'
+import { recordResumed, serviceKey } from './service-record.ts'
 import type { Session } from './session.ts'
 import type { Taken } from './store.ts'
 
@@ -76,11 +77,15 @@ async function takeUp(
   }
 
   session.goOn(sends.done)
+  const service = serviceKey(session)
+  for (const key of taken.leases) if (key !== service) session.leases.add(key)
+  const forbidden = await dropForbidden(session, session.identified.rights, context)
   await recordResumed(session, context)
   const positions = whereItStands(asked.positions, taken.heads)
   session.welcome({
     resumed: true,
-    lapsed: taken.lost !== undefined,
+    // What it may not have any more it is told as soon as it puts it again.
+    lapsed: taken.lost !== undefined || forbidden,
     done: sends.done,
     refused: sends.refused,
     positions,
@@ -149,13 +154,14 @@ function hold(session: Session, { roster }: Context): void {
  */
 async function settledSends(
   { session, ack, done, sent }: Resume,
-  { bus }: Context,
+  { readings }: Context,
 ): Promise<{ done: number; refused: number[] } | undefined> {
   if (sent <= done) return { done, refused: [] }
   const range = { origin: ack.origin, to: everyChannel, from: ack.seq + 1, until: endOfLog }
-  const { batches, missing } = await storeCall(bus.read([range], limits.replayBytes))
-  if (missing.length > 0) return undefined
-  const logged = sentBy(session, batches)
+  const logged = await readings.read([range], limits.replayBytes, async ({ batches, missing }) =>
+    missing.length > 0 ? undefined : sentBy(session, batches),
+  )
+  if (!logged) return undefined
   const last = Math.max(done, ...[...logged].filter((number) => number <= sent))
   const refused: number[] = []
   for (let number = done + 1; number < last; number++) if (!logged.has(number)) refused.push(number)

@@ -6,6 +6,11 @@ import type { RecordValue } from './store.ts'
 /** After this a record that the store did not take is written again, ms. */
 const againMs = 1_000
 
+/** Where it stands who is connected. */
+export function serviceKey({ subject, id }: Session): string {
+  return `service/${subject}/${id}`
+}
+
 /**
  * Writes `service/<name>/<instance>/<session>`: who is connected, from where, in which groups. Never rejects: while the
  * store is away it is tried again.
@@ -17,7 +22,7 @@ export async function recordService(session: Session, context: Context): Promise
     await context.store.put({
       owner: session.id,
       subject,
-      key: `service/${subject}/${session.id}`,
+      key: serviceKey(session),
       value: bytesOf(record),
       leased: true,
     })
@@ -28,7 +33,7 @@ export async function recordService(session: Session, context: Context): Promise
 
 /** The session goes on, perhaps here for the first time: its record is written anew only where it says something else now. */
 export async function recordResumed(session: Session, context: Context): Promise<void> {
-  const before = context.replica.get(`service/${session.subject}/${session.id}`)
+  const before = context.replica.get(serviceKey(session))
   const since = before && sinceOf(before.value)
   if (since !== undefined) session.since = since
   const same = before?.value === bytesOf(recordOf(session, context))

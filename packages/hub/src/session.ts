@@ -5,8 +5,8 @@ import { DamonError, damonError } from '@damon/protocol/errors'
 import type { ClientFrame, Codec, HubControlFrame, HubFrame } from '@damon/protocol/frames'
 import { limits } from '@damon/protocol/limits'
 import type { Context } from './context.ts'
+import { dispatchAsItCame } from './dispatch.ts'
 import { Egress, type EgressOwner } from './egress.ts'
-import { sendAgain } from './handlers/send.ts'
 import type { HubSocket, SocketOwner } from './hub-socket.ts'
 import type { Identified } from './identity.ts'
 import { Inbox, type InboxOwner } from './inbox.ts'
@@ -15,6 +15,7 @@ import { Intake, type IntakeOwner } from './intake.ts'
 import { Liveness } from './liveness.ts'
 import { type Sender, SendOrder } from './publisher.ts'
 import { Receipts } from './receipts.ts'
+import { Replies } from './replies.ts'
 import { Routes } from './routes.ts'
 import { newTicket, ticketDigest } from './ticket.ts'
 import type { Watcher } from './watches.ts'
@@ -56,6 +57,7 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
   #leases: Set<string> | undefined
   #order: SendOrder | undefined
   #routes: Routes | undefined
+  #replies: Replies | undefined
   #nonce: string | undefined = randomBytes(32).toString('base64url')
   #identified: Identified | undefined
   #closed: CloseName | 'lost' | undefined
@@ -115,6 +117,12 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
     return this.#routes
   }
 
+  /** What it answers. */
+  get replies(): Replies {
+    this.#replies ??= new Replies(this)
+    return this.#replies
+  }
+
   /** For the proof of this connection, once: empty afterwards. */
   takeNonce(): string {
     const nonce = this.#nonce ?? ''
@@ -148,6 +156,7 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
     if (this.#identified) rates.leave(this.#identified)
     this.#identified = identified
     this.#routes = undefined
+    this.#replies = undefined
   }
 
   /** What the store knows of its ticket. */
@@ -343,15 +352,12 @@ export class Session implements Sender, Watcher, InboxOwner, IntakeOwner, Egress
       return
     }
     // Where a frame says nothing new but its payload, it need not be read.
-    if (
-      isBinary &&
-      this.#routes &&
-      this.#inbox.free &&
-      this.codec === 'binary' &&
-      sendAgain(this, chunk, from, to, this.#context)
-    ) {
-      this.#context.metrics.received('send')
-      return
+    if (isBinary && this.codec === 'binary' && this.#inbox.free && this.#identified) {
+      const type = dispatchAsItCame(this, chunk, from, to, this.#context)
+      if (type) {
+        this.#context.metrics.received(type)
+        return
+      }
     }
     let frame: ClientFrame
     try {

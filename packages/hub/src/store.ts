@@ -96,6 +96,8 @@ export type Taken =
       owner: number
       /** The stamp when it was lost, if it was: requests stamped later, up to the one of now, do not concern it. */
       lost: number | undefined
+      /** Keys of the leased records that it owns. */
+      leases: string[]
     })
   | { refused: 'unknown_session' }
   /** Another worker still holds its line, and was asked to release it. */
@@ -121,9 +123,6 @@ export const askedMs = 90_000
 
 /** Of so many members at most the one with the fewest requests is looked for. */
 export const pickedAmong = 256
-
-/** How much of it, bytes. */
-export const logBytes = 64 * 1024 * 1024
 
 /**
  * The state that all workers share: who is connected, who is in which channel, and the records.

@@ -24,7 +24,7 @@ export class TrustFile implements Disposable {
   readonly #aud: string
   readonly #dev: boolean
   readonly #log: Logger
-  readonly #changed: (text: string) => void
+  readonly #changed: (text: string, seq: number) => void
   #current: Signed
   #refused = ''
   #timer: NodeJS.Timeout
@@ -40,7 +40,7 @@ export class TrustFile implements Disposable {
     current: Signed
     log: Logger
     /** Called with each list that is good. */
-    changed: (text: string) => void
+    changed: (text: string, seq: number) => void
   }) {
     this.#path = options.path
     this.#root = options.root
@@ -79,7 +79,7 @@ export class TrustFile implements Disposable {
       this.#current = { text, list }
       this.#refused = ''
       this.#log.info({ seq: list.seq, issuers: list.issuers.map(({ kid }) => kid) }, 'a new trust list counts')
-      this.#changed(text)
+      this.#changed(text, list.seq)
     } catch (error) {
       // A file that is being written is read again.
       if (!(error instanceof DamonError) && this.#refused === '?') return

@@ -12,13 +12,14 @@ import { lateSweepMs, sweepMs, workerLeaseMs } from './store.ts'
  */
 const youngSpace = '--max-semi-space-size=4'
 
-/** A worker that died sooner than this after its start is replaced with growing delay. */
+/** A worker that died before it served, or sooner than this after it began to, is replaced with growing delay. */
 const youngMs = 2_000
 const longestDelayMs = 5_000
 
 interface Running {
   child: Child
-  since: number
+  /** When it began to serve. */
+  since: number | undefined
   /** When it last told anything, monotonic ms. */
   heard: number
   /** Its number, once it serves. */
@@ -177,9 +178,8 @@ export class Workers implements Fleet<Child> {
 
   #fork(trial: boolean): Child {
     const child = cluster.fork(this.#env())
-    const now = performance.now()
     const entry: Running = {
-      ...{ child, since: now, heard: now, origin: undefined, reachable: false },
+      ...{ child, since: undefined, heard: performance.now(), origin: undefined, reachable: false },
       ...{ sessions: 0, counted: 0, retiring: false, trial },
     }
     this.#running.set(child.id, entry)
@@ -196,7 +196,7 @@ export class Workers implements Fleet<Child> {
       entry.counted = entry.heard
     }
     if (report.kind === 'roll') this.#roll(report.wish)
-    if (report.kind === 'up') entry.origin = report.origin
+    if (report.kind === 'up') Object.assign(entry, { origin: report.origin, since: entry.heard })
     if (report.kind !== 'up' && report.kind !== 'reachable') return
     entry.reachable = report.reachable
     if (report.kind === 'up') this.#serves(entry.child)
@@ -211,7 +211,7 @@ export class Workers implements Fleet<Child> {
     if (this.#stopped || retiring || trial) return
     // It may have been the only one that took new connections.
     this.accept(this.serving)
-    this.#early = performance.now() - since < youngMs ? this.#early + 1 : 0
+    this.#early = since === undefined || performance.now() - since < youngMs ? this.#early + 1 : 0
     const delayMs = this.#early === 0 ? 0 : Math.min(100 * 2 ** this.#early, longestDelayMs)
     this.#log.error(
       { worker: child.id, pid: child.process.pid, code, signal, delayMs },

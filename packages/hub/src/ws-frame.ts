@@ -34,8 +34,13 @@ export function frameInPlace(buffer: Buffer, opcode: 1 | 2): Buffer {
 
 /** The payload of a frame that this module made. */
 export function payloadOf(frame: Buffer): Buffer {
+  return frame.subarray(payloadAt(frame))
+}
+
+/** Where that begins. */
+export function payloadAt(frame: Buffer): 2 | 4 | 10 {
   const length = frame[1] ?? 0
-  return frame.subarray(length < 126 ? 2 : length === 126 ? 4 : 10)
+  return length < 126 ? 2 : length === 126 ? 4 : 10
 }
 
 /**

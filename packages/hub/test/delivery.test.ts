@@ -33,7 +33,7 @@ function receiver(): Receiver & { got: string[] } {
     got,
     deliver: (run) => void got.push(...unwire(run.binary).map(position)),
     ask: ({ frame }) => void got.push(`asked ${position(frame)}`),
-    answer: ({ frame }) => void got.push(`answer ${position(frame)}`),
+    answer: (words) => void got.push(...unwire(words.binary).map((frame) => `answer ${position(frame)}`)),
     gap: ({ origin, to, from, until }) => void got.push(`gap ${origin} ${to} ${from}-${until}`),
   }
 }

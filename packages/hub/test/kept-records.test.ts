@@ -87,6 +87,8 @@ it('are refused while the disk takes nothing, and nothing else suffers', () => {
     drop: (key) => write(() => real.drop(key)),
     reserve: (revision) => write(() => real.reserve(revision)),
     origin: (number) => write(() => real.origin(number)),
+    trusted: (root) => real.trusted(root),
+    trust: (root, seq) => write(() => real.trust(root, seq)),
     [Symbol.dispose]: () => real[Symbol.dispose](),
   }
   using _ = kept

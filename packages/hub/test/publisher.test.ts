@@ -350,11 +350,12 @@ describe("this worker's members", () => {
     expect(local.at(-1)).toBe('client/bot/c message 7/4')
   })
 
-  it('get what the bus did not take after all, but for requests', async () => {
+  it('get what the bus did not take after all, but for requests and what is for any one of several', async () => {
     unclear = new Set(['group/a', 'group/b', 'session/s'])
     publish('group/a')
     publish('session/s', { kind: 'answer' })
     publish('group/b', { kind: 'request' })
+    publish('session/t', { around: true })
     await turn()
     local.length = 0
     bus.appends[0]?.fail()
@@ -365,6 +366,7 @@ describe("this worker's members", () => {
       'session/s lost 2',
       'session/s answer 7/2',
       'group/b lost 3',
+      'session/t lost 4',
     ])
   })
 })

@@ -170,21 +170,34 @@ describe('an append', () => {
     const persistent = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
     try {
       const one = await worker(persistent.url)
-      await one.bus.append([batchOf(one.bus.origin, 0, [1])], [])
+      let last = 0
+      const append = (count = ++last) => one.bus.append([batchOf(one.bus.origin, count - 1, [count])], [])
+      await append()
+      for (let isBridged = false; !isBridged; ) {
+        await persistent.kill()
+        const killed = performance.now()
+        const outcome = append().then(
+          () => 'appended',
+          (error) => error.code,
+        )
+        await persistent.restart()
+        // Where Redis itself takes long to start, nothing is shown: once more.
+        isBridged = performance.now() - killed < 400
+        if (isBridged) expect(await outcome).toBe('appended')
+        else expect(['appended', 'unavailable']).toContain(await outcome)
+        await eventually(() => expect(one.told.at(-1)).toBe('connected'))
+      }
       await persistent.kill()
-      const waiting = one.bus.append([batchOf(one.bus.origin, 1, [2])], [])
-      await Promise.all([persistent.restart(), waiting])
-      await persistent.kill()
-      await expect(one.bus.append([batchOf(one.bus.origin, 2, [3])], [])).rejects.toMatchObject({ code: 'unavailable' })
       const began = performance.now()
-      for (let i = 0; i < 50; i++)
-        await expect(one.bus.append([batchOf(one.bus.origin, 2, [3])], [])).rejects.toMatchObject({
-          code: 'unavailable',
-        })
-      expect(performance.now() - began).toBeLessThan(1_000)
+      const refused = (count = last + 1) => expect(append(count)).rejects.toMatchObject({ code: 'unavailable' })
+      await refused()
+      const bridged = performance.now() - began
+      for (let i = 0; i < 50; i++) await refused()
+      // Fifty that waited as the first one did would take fifty times as long.
+      expect(performance.now() - began).toBeLessThan(10 * bridged)
       await persistent.restart()
       await eventually(() => expect(one.told.at(-1)).toBe('connected'))
-      await one.bus.append([batchOf(one.bus.origin, 3, [4])], [])
+      await append(last + 2)
     } finally {
       for (const worker of workers.splice(0)) await worker[Symbol.asyncDispose]()
       await persistent[Symbol.asyncDispose]()

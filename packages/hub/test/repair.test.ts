@@ -39,7 +39,7 @@ async function member(channel = 'group/g', heads: Omit<Position, 'to'>[] = []): 
         ...unwire(run.binary).map((frame) => position(frame) + ('late' in frame && frame.late ? ' late' : '')),
       ),
     ask: ({ frame }) => void got.push(`asked ${position(frame)}`),
-    answer: ({ frame }) => void got.push(`answer ${position(frame)}`),
+    answer: (words) => void got.push(...unwire(words.binary).map((frame) => `answer ${position(frame)}`)),
     gap: ({ origin, to, from, until }) => void got.push(`gap ${origin} ${to} ${from}-${until}`),
   }
   await delivery.add(channel, receiver)
@@ -105,6 +105,22 @@ describe('a hole', () => {
     answer([logged(batchOf(1, 3, [4]), 4)])
     await turn()
     expect(one.got).toEqual(['1/4', '1/5'])
+  })
+
+  it('is none where what came before belongs to a subscription that had ended', async () => {
+    const got: string[] = []
+    const receiver: Receiver = {
+      deliver: ({ binary }) => got.push(...unwire(binary).map(position)),
+      ask() {},
+      answer() {},
+      gap() {},
+    }
+    await delivery.add('group/g', receiver)
+    // On its way when the last member before this one left; what followed it went past this worker.
+    delivery.arrive(batchOf(1, 0, [1]), 1)
+    delivery.confirm('group/g', receiver, { stamp: 4, heads: [{ origin: 1, to: 'group/g', seq: 4 }] })
+    delivery.arrive(batchOf(1, 4, [5]), 5)
+    expect([got, faults]).toEqual([['1/1', '1/5'], []])
   })
 
   it('is measured by the member that joined first, though the store told of another first', async () => {

@@ -2,12 +2,13 @@ import type { Verdict } from '@damon/protocol/frames'
 import fc from 'fast-check'
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Member } from '../src/bus.ts'
+import type { Member, Range } from '../src/bus.ts'
 import { createMetrics } from '../src/metrics.ts'
 import type { Publication } from '../src/publisher.ts'
 import { type Another, type Collecting, Requests } from '../src/requests.ts'
-import { WireFrame } from '../src/wire-run.ts'
-import { verdictFrame, wire } from './frames.ts'
+import { WireFrame, WireRun } from '../src/wire-run.ts'
+import type { Word } from '../src/word.ts'
+import { unwire, verdictFrame, wire } from './frames.ts'
 import { turn } from './manual-bus.ts'
 
 const asker = '00000000000000aa'
@@ -28,9 +29,11 @@ const metric = async (name: string) => registry.getSingleMetricAsString(name)
 
 const requester = {
   id: asker,
-  counts: ({ frame }: WireFrame) => {
-    if (frame.type === 'part') heard.push(`${frame.from} part`)
-    if (frame.type === 'verdict') heard.push(`${frame.from} ${frame.verdict}`)
+  counts: ({ binary }: WireRun) => {
+    for (const frame of unwire(binary)) {
+      if (frame.type === 'part') heard.push(`${frame.from} part`)
+      if (frame.type === 'verdict') heard.push(`${frame.from} ${frame.verdict}`)
+    }
   },
   settled: (_: number, tally: Record<string, number>) => void heard.push(`settled ${JSON.stringify(tally)}`),
 }
@@ -38,8 +41,8 @@ const requester = {
 function begin(quorum = 0, deadlineMs = 5_000, more: Partial<Collecting> = {}): void {
   requests.begin(requester, { number: 1, deadlineMs, quorum, channel: 'group/g', ...more })
 }
-function word({ session, subject }: Member, verdict: Verdict = 'answered'): WireFrame {
-  return new WireFrame(wire(verdictFrame({ session, from: subject, verdict, request: 1, seq: ++seq })))
+function word({ session }: Member, verdict: Verdict = 'answered'): Word {
+  return { origin: 7, seq: ++seq, request: 1, session, verdict }
 }
 function reply({ session, subject }: Member, verdict: 'answered' | 'failed' = 'answered', request = 1): void {
   const frame = verdictFrame({ session, from: subject, verdict, request, seq: ++seq })
@@ -184,6 +187,36 @@ it('a part is passed on until the verdict, and settles nothing', () => {
   reply(b)
   requests.arrive(asker, part)
   expect(heard).toEqual(['bot/b part', 'bot/b answered', 'settled {"answered":1}'])
+})
+
+it('of words that come together those that count are passed on together, and no request settles before its own', async () => {
+  const word = (who: Member, request: number, verdict: Verdict = 'answered') =>
+    wire(verdictFrame({ session: who.session, from: who.subject, verdict, request, origin: 7, seq: ++seq }))
+  const passed: unknown[] = []
+  const counting = {
+    id: asker,
+    counts: ({ binary }: WireRun, range: Range) => void passed.push([unwire(binary).length, range.from, range.until]),
+    settled: (number: number) => void passed.push(`settled ${number}`),
+  }
+  for (const number of [1, 2, 3]) {
+    requests.begin(counting, { number, deadlineMs: 5_000, quorum: 0, channel: 'group/g' })
+    requests.freeze(asker, number, [b, c])
+  }
+  const first = seq + 1
+  const unreadable = wire(verdictFrame({ verdict: 'answered' }))
+  unreadable[2 + 28] = 99
+  const words = [word(b, 1), word(b, 2), word(b, 1), word(c, 3), unreadable, word(c, 1), word(c, 2), word(d, 2)]
+  requests.arrive(asker, new WireRun(Buffer.concat(words)))
+  expect(passed).toEqual([
+    [2, first, first + 1],
+    [1, first + 3, first + 3],
+    [1, first + 4, first + 4],
+    'settled 1',
+    [1, first + 5, first + 5],
+    'settled 2',
+  ])
+  expect(await metric('damon_hub_late_replies_total')).toContain(' 2')
+  expect(await metric('damon_hub_garbled_total')).toContain(' 1')
 })
 
 it('a quorum makes the rest not needed, but for an answer that was in the log before', () => {

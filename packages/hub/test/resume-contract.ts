@@ -315,7 +315,7 @@ export function resumeContract(openPlace: () => Promise<TestPlace>): void {
       const written = await lease(one, session, 'node/a')
       await one.store.endSession(session, 'lost')
       await eventually(() => expect(two.changes.at(-1)).toMatchObject({ change: 'suspect' }))
-      expect(await take(two, session, 'group/a')).toHaveProperty('done')
+      expect(await take(two, session, 'group/a')).toMatchObject({ leases: ['node/a'] })
       await eventually(() => expect(two.changes.at(-1)).toMatchObject({ change: 'put' }))
       const { records } = await one.store.snapshot()
       expect(records).toMatchObject([

@@ -18,7 +18,7 @@ let done: number | undefined
 
 beforeEach(async () => {
   worker = await aWorker()
-  answers = [{ stamp: 9, heads: [], done: 0, owner: far, lost: undefined }]
+  answers = [{ stamp: 9, heads: [], done: 0, owner: far, lost: undefined, leases: [] }]
   done = undefined
   const { hello } = worker.context.identity
   worker.context.identity.hello = async (...args) => ({ ...(await hello(...args)), subject: 'bot/a' })
@@ -29,7 +29,7 @@ beforeEach(async () => {
 })
 
 const taken = (heads: Position[], more: Partial<Extract<Taken, { heads: Position[] }>> = {}): Taken => ({
-  ...{ stamp: 9, heads, done: 0, owner: far, lost: undefined },
+  ...{ stamp: 9, heads, done: 0, owner: far, lost: undefined, leases: [] },
   ...more,
 })
 const types = ({ frames }: AConnection) => frames.map(({ type }) => type)

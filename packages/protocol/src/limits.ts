@@ -70,6 +70,14 @@ export const limits = {
   appendBytes: 16 * 1024 * 1024,
   /** What one resume takes from the logs; beyond that it is told as a gap. */
   replayBytes: 16 * 1024 * 1024,
+  /** What all resumes of one worker hold of the logs at a time; who comes then waits. */
+  replaysBytes: 128 * 1024 * 1024,
+  /** How long a resume waits for that before it is refused as unavailable. */
+  replayWaitMs: 5_000,
+  /** What the log of one worker holds, for those who missed something. */
+  logBytes: 64 * 1024 * 1024,
+  /** What the logs of all workers hold, of a hub without Redis. */
+  logsBytes: 512 * 1024 * 1024,
   /** How long a worker may take to release a session that goes on elsewhere, before it counts as dead. */
   releaseMs: 1_000,
   /** How long a session whose line is gone counts as there. */

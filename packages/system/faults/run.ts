@@ -115,7 +115,7 @@ export class Run implements AsyncDisposable {
 
 const nothing: Comparison = {
   ...{ messages: 0, safe: 0, delivered: 0, toldLost: 0 },
-  ...{ unexplained: [], duplicates: [], disordered: [], impossible: [] },
+  ...{ unexplained: [], duplicates: [], disordered: [], late: [], impossible: [] },
 }
 
 /** The comparison, once nothing is missing any more or enough time has passed. */
@@ -142,13 +142,15 @@ async function recordsSettled({ crew }: Stage): Promise<string[]> {
 }
 
 function describe(fault: Fault, { crew }: Stage, comparison: Comparison, interruptions: number[]): Row {
-  const { messages, delivered, toldLost, unexplained, duplicates, disordered, impossible } = comparison
+  const { messages, delivered, toldLost, unexplained, duplicates, disordered, late, impossible } = comparison
   const unknown = crew.members.flatMap(({ ledger }) => [...ledger.sent.values()].flat()).filter(isUnknown).length
   const wrongs = [
     ...list('unexplained', unexplained),
     ...(unexplained.length > 0 ? crew.members.flatMap(({ ledger }) => told(ledger, unexplained)) : []),
     ...list('twice', duplicates),
     ...list('out of order', disordered),
+    // Where workers are connected by sockets, nothing is lost on the way that could come late.
+    ...(fault.stage.bus === 'cluster' ? list('late', late) : []),
     ...list('impossible', impossible),
     ...list('request', crew.questionWrongs()),
   ]

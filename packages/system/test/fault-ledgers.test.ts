@@ -30,6 +30,7 @@ describe('ledgers that are in order', () => {
       unexplained: [],
       duplicates: [],
       disordered: [],
+      late: [],
       impossible: [],
     })
     expect(isClean(result())).toBe(true)
@@ -69,6 +70,8 @@ describe('a planted fault is found:', () => {
     const { b, result, of } = books()
     of(b).splice(3, 2, of(b)[4]!, of(b)[3]!)
     expect(result().disordered).toEqual(['a > group/g 4 at b came after 5'])
+    of(b)[4]!.late = true
+    expect(result()).toMatchObject({ disordered: [], late: ['a > group/g 4 at b came after 5'] })
   })
 
   it('a message whose sender was told that it never left, and one that nobody sent', () => {

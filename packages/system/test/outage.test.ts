@@ -378,6 +378,30 @@ describe('a hub refuses to start', () => {
     expect(allowed.ready.url).toMatch(/^wss:/)
   })
 
+  it('with an older trust list than one that counted before, wherever that was', async () => {
+    const [root, issuer] = await Promise.all([generateKey(), generateKey()])
+    const issuers = [{ kid: 'one', x: issuer.publicKey.x, sub: '*', can: ['*'] }]
+    const files = {
+      HUB_WORKERS: '1',
+      HUB_STATE_DIR: join(house.folder, 'trust-state'),
+      HUB_TRUST_FILE: join(house.folder, 'rolled-back.jws'),
+      HUB_ROOT_KEY_FILE: join(house.folder, 'rolled-back.json'),
+    }
+    const list = async (seq: number) =>
+      writeFile(files.HUB_TRUST_FILE, await signTrustList(root.privateKey, { aud: 'damon:test', seq, issuers }))
+    await writeFile(files.HUB_ROOT_KEY_FILE, JSON.stringify(root.publicKey))
+    await list(1)
+    {
+      await using hub = await house.startHub(files)
+      await list(2)
+      await hub.says('a new trust list counts')
+    }
+    await list(1)
+    await using program = await house.hubProgram(files)
+    expect(await program.exited).toEqual({ code: 1, signal: null })
+    expect(program.output).toContain('The trust list has seq 1, but one with 2 counted before')
+  })
+
   it('with a trust list that the pinned root did not sign', async () => {
     const path = join(house.folder, 'other.json')
     await writeFile(path, JSON.stringify((await generateKey()).publicKey))

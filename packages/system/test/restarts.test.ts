@@ -1,4 +1,4 @@
-import { copyFile, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect } from '@damon/client/connect'
 import type { Hub, HubOptions } from '@damon/client/hub'
@@ -103,7 +103,11 @@ it('a worker that crashes at its start, again and again, does not take the port 
 }, async () => {
   const key = join(house.folder, 'fragile-key.pem')
   await copyFile(house.tls.keyFile, key)
-  await using hub = await house.startHub({ HUB_WORKERS: '3', HUB_TLS_KEY_FILE: key })
+  const slow = join(house.folder, 'starts-are-slow')
+  const preload = `if ((await import('node:fs')).existsSync(${JSON.stringify(slow)}))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_500)`
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(preload)}`
+  await using hub = await house.startHub({ HUB_WORKERS: '3', HUB_TLS_KEY_FILE: key, NODE_OPTIONS })
   const url = hub.ready.url ?? ''
   await using stays = await client(url, 'bot/stays')
   const good = await readFile(key, 'utf8')
@@ -113,6 +117,8 @@ it('a worker that crashes at its start, again and again, does not take the port 
   await hub.says('the old ones go on')
   expect(stays.reasons).toEqual([])
 
+  // On a busy machine it takes its time until it crashes.
+  await writeFile(slow, '')
   const [victim] = childrenOf(hub.pid)
   kill(victim!, 'SIGKILL')
   await eventually(
@@ -126,6 +132,7 @@ it('a worker that crashes at its start, again and again, does not take the port 
   for (let times = 0; times < 6; times++) await (await client(url, `bot/later-${times}`)).close()
 
   await writeFile(key, good)
+  await rm(slow)
   await eventually(async () => expect(await sessionsOfWorkers(stays)).toHaveLength(3), patience)
 })
 

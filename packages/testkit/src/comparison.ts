@@ -14,6 +14,8 @@ export interface Comparison {
   unexplained: string[]
   duplicates: string[]
   disordered: string[]
+  /** Acknowledged, and came after a later one of its stream, but said so. */
+  late: string[]
   /** Received although it never left, or was never sent. */
   impossible: string[]
 }
@@ -31,6 +33,7 @@ export function compare(ledgers: readonly Ledger[], members: (destination: strin
     unexplained: [],
     duplicates: [],
     disordered: [],
+    late: [],
     impossible: [],
   }
   const byName = new Map(ledgers.map((ledger) => [ledger.name, ledger]))
@@ -80,6 +83,7 @@ function checkReceived(found: Comparison, receiver: Ledger, stream: string, sent
     else if (outcome === undefined) found.impossible.push(`${what}: not of this time`)
     else if (outcome === 'never') found.impossible.push(`${what}: its sender was told that it did not leave`)
     else if (n < last && !late) found.disordered.push(`${what} came after ${last}`)
+    else if (n < last && outcome === 'safe') found.late.push(`${what} came after ${last}`)
     seen.add(n)
     last = Math.max(last, n)
   }

@@ -80,6 +80,11 @@ export class EmbeddedHost implements Disposable {
     })
   }
 
+  /** What the logs hold, bytes. */
+  get logBytes(): number {
+    return this.#state.logBytes
+  }
+
   /** The worker's process is gone. */
   endWorker(origin: number): void {
     this.#state.endWorker(origin)

@@ -4,7 +4,7 @@ import type { StoredRecord } from '../store.ts'
 /** A kept record, and who wrote it. */
 export type KeptRecord = StoredRecord & { subject: string }
 
-/** Keeps what must survive the primary: kept records and the counters. */
+/** Keeps what must survive the primary: kept records, the counters, and how far trust lists have come. */
 export interface Kept extends Disposable {
   load(): { revision: number; origin: number; records: KeptRecord[] }
   /** MUST be on disk when it returns. */
@@ -14,6 +14,9 @@ export interface Kept extends Disposable {
   reserve(revision: number): void
   /** No origin up to this one may be used again. */
   origin(number: number): void
+  /** The highest `seq` of a trust list by this root, 0 where none was told. */
+  trusted(root: string): number
+  trust(root: string, seq: number): void
 }
 
 /** Kept records in a SQLite file; `:memory:` keeps them as long as the process. */
@@ -61,6 +64,10 @@ export function openKept(file: string): Kept {
     },
     origin(number) {
       set.run('origin', number)
+    },
+    trusted: (root) => counter(`trust ${root}`),
+    trust(root, seq) {
+      set.run(`trust ${root}`, seq)
     },
     [Symbol.dispose]() {
       db.close()

@@ -99,16 +99,34 @@ export class OriginLog {
     return { batches: batches.reverse(), missing }
   }
 
+  /** When its oldest batch was appended, ms of the state's clock; infinity where there is none. */
+  get oldest(): number {
+    return this.#rows.oldest ?? Number.POSITIVE_INFINITY
+  }
+
+  /** What it holds, bytes. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   trim(now: number): void {
-    for (let at = this.#rows.oldest; at !== undefined; at = this.#rows.oldest) {
-      if (at > now - this.#bounds.ms && this.#bytes <= this.#bounds.bytes) return
-      const number = this.#rows.first
-      const { lane, bytes } = this.#rows.shift() as Row
-      this.#bytes -= bytes.length + rowBytes
-      this.#trimmed = Math.max(this.#trimmed, lastOf(bytes))
-      if (lane.latest === number) lane.latest = undefined
-      this.#leave(lane)
-    }
+    while (this.oldest <= now - this.#bounds.ms || this.#bytes > this.#bounds.bytes) this.#dropOldest()
+  }
+
+  /** Lets go of at least so many bytes of what is oldest, as far as it has them; returns how many. */
+  shed(bytes: number): number {
+    const before = this.#bytes
+    while (this.#bytes > 0 && before - this.#bytes < bytes) this.#dropOldest()
+    return before - this.#bytes
+  }
+
+  #dropOldest(): void {
+    const number = this.#rows.first
+    const { lane, bytes } = this.#rows.shift() as Row
+    this.#bytes -= bytes.length + rowBytes
+    this.#trimmed = Math.max(this.#trimmed, lastOf(bytes))
+    if (lane.latest === number) lane.latest = undefined
+    this.#leave(lane)
   }
 
   #row(number: number | undefined): Row | undefined {

@@ -3,14 +3,17 @@ import type { Range } from '../bus.ts'
 import { type Found, OriginLog } from './log.ts'
 import { spanOf } from './wire.ts'
 
+/** How much of one log is let go of before the others are looked at. */
+const shedBytes = 1024 * 1024
+
 /** The logs of all origins: of workers that live, and of those that ended until theirs is too old for anyone. */
 export class Logs {
-  readonly #bounds: { ms: number; bytes: number }
+  readonly #bounds: { ms: number; bytes: number; allBytes: number }
   /** `ends`: when a log goes whose worker has ended, ms of the state's clock. */
   readonly #logs = new Map<number, { log: OriginLog; ends: number }>()
 
-  /** What each log holds at most. */
-  constructor(bounds: { ms: number; bytes: number }) {
+  /** What each log holds at most, and all of them. */
+  constructor(bounds: { ms: number; bytes: number; allBytes: number }) {
     this.#bounds = bounds
   }
 
@@ -28,10 +31,29 @@ export class Logs {
     return this.#logs.get(origin)?.log
   }
 
+  /** What they hold, bytes. */
+  get bytes(): number {
+    let bytes = 0
+    for (const { log } of this.#logs.values()) bytes += log.bytes
+    return bytes
+  }
+
   sweep(now: number): void {
     for (const [origin, { log, ends }] of this.#logs) {
       if (ends <= now) this.#logs.delete(origin)
       else log.trim(now)
+    }
+    this.#shed(this.bytes - this.#bounds.allBytes)
+  }
+
+  /** Lets go of the oldest of all, whoever wrote it. */
+  #shed(bytes: number): void {
+    for (let left = bytes; left > 0; ) {
+      let oldest: OriginLog | undefined
+      for (const { log } of this.#logs.values())
+        if (log.oldest < (oldest?.oldest ?? Number.POSITIVE_INFINITY)) oldest = log
+      if (!oldest) return
+      left -= oldest.shed(Math.min(left, shedBytes))
     }
   }
 

@@ -123,15 +123,17 @@ export class Records {
     }
   }
 
-  /** It is back. */
-  revive(session: string): void {
-    for (const record of this.#leasesOf(session)) {
+  /** It is back. Answers with the keys of what it leased. */
+  revive(session: string): string[] {
+    const owned = this.#leasesOf(session)
+    for (const record of owned) {
       if (record.state === 'live') continue
       record.state = 'live'
       record.revision = this.#nextRevision()
       record.ends = Number.POSITIVE_INFINITY
       this.#options.tell({ change: 'put', record: plain(record) })
     }
+    return owned.map(({ key }) => key)
   }
 
   /** It has left: so does what it leased. */

@@ -10,6 +10,8 @@ import type { Kept } from './kept.ts'
 export interface EmbeddedServer extends AsyncDisposable {
   /** Path of the Unix socket that workers connect to. */
   readonly path: string
+  /** What the logs of all workers hold, bytes. */
+  readonly logBytes: number
   /** The worker's process is gone. */
   endWorker(origin: number): void
 }
@@ -26,6 +28,9 @@ export async function serveEmbedded(options: { kept: Kept; times: StoreTimes; lo
   })
   return {
     path,
+    get logBytes() {
+      return host.logBytes
+    },
     endWorker: (origin) => host.endWorker(origin),
     async [Symbol.asyncDispose]() {
       host[Symbol.dispose]()

@@ -1,9 +1,9 @@
 import type { Position } from '@damon/protocol/frames'
+import { limits } from '@damon/protocol/limits'
 import type { Asked, Member, Range } from '../bus.ts'
 import {
   type Joined,
   lateSweepMs,
-  logBytes,
   logMs,
   type OpenRequest,
   type Picking,
@@ -85,7 +85,7 @@ export class EmbeddedState {
     const { kept, times, now, unreserved } = options
     const loaded = kept.load()
     this.#origin = loaded.origin
-    this.#logs = new Logs({ ms: logMs(times), bytes: logBytes })
+    this.#logs = new Logs({ ms: logMs(times), bytes: limits.logBytes, allBytes: limits.logsBytes })
     this.#records = new Records({
       kept,
       loaded,
@@ -105,6 +105,11 @@ export class EmbeddedState {
     this.#workers.set(this.#origin, { ends: this.#options.now() + workerLeaseMs, channels: new Set() })
     this.#logs.open(this.#origin)
     return this.#origin
+  }
+
+  /** What the logs hold, bytes. */
+  get logBytes(): number {
+    return this.#logs.bytes
   }
 
   has(origin: number): boolean {
@@ -264,8 +269,8 @@ export class EmbeddedState {
     for (const channel of entry.channels) if (!channels.includes(channel)) this.#channels.leave(channel, session)
     entry.channels = []
     for (const channel of channels) this.#enter(session, channel)
-    this.#records.revive(session)
-    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner, lost }
+    const leases = this.#records.revive(session)
+    return { ...this.#joined([...channels, `session/${session}`]), done: entry.done, owner, lost, leases }
   }
 
   pick(channel: string): Member | undefined {

@@ -1,5 +1,6 @@
 import { damonError } from '@damon/protocol/errors'
 import type { Context } from '../context.ts'
+import { dropForbidden } from '../forbidden-leases.ts'
 import type { Session } from '../session.ts'
 import type { FrameOf } from './frame.ts'
 
@@ -14,6 +15,7 @@ export async function auth(session: Session, frame: FrameOf<'auth'>, context: Co
     session.close('rights_changed', damonError('denied', `The new token does not allow to be in ${lost.join(', ')}.`))
     return
   }
+  await dropForbidden(session, identified.rights, context)
   session.identify(identified)
   for (const { id, prefix } of context.watches.recheck(session, (prefix) => identified.rights.watches(prefix)))
     session.sendError(damonError('denied', `The new token does not allow to watch "${prefix}".`), { id })

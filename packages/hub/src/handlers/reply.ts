@@ -14,3 +14,19 @@ export function reply(session: Session, frame: ReplyFrame, context: Context): un
   checkAddressed(session.egress.unanswered.settle(frame.session, frame.request), context)
   publishAnswer(session, frame, { type: 'verdict', verdict, code }, context)
 }
+
+/** The same for a frame as it came, if it is a usual one; false: it is not. */
+export function replyAsItCame(session: Session, chunk: Buffer, from: number, to: number, context: Context): boolean {
+  const { replies } = session
+  const publication = replies.publicationOf(chunk, from, to)
+  if (!publication) return false
+  try {
+    session.count(publication.number)
+    checkAddressed(session.egress.unanswered.settle(replies.asker, replies.request), context)
+    context.publisher.publish(publication)
+    context.restraint.sent(publication.channel, session.intake)
+  } catch (error) {
+    session.refuse(publication.number, error)
+  }
+  return true
+}

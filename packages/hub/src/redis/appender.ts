@@ -3,7 +3,6 @@ import { delay } from '@damon/runtime/retry'
 import { encodeBatch } from '../batch.ts'
 import { type Asked, type Batch, BusError, type Member } from '../bus.ts'
 import { sealBytes, sealInPlace } from '../seal.ts'
-import { logBytes } from '../store.ts'
 import type { ScriptedRedis } from './client.ts'
 import type { RedisKeys } from './keys.ts'
 import { LogBounds } from './log-bounds.ts'
@@ -49,7 +48,7 @@ export class Appender {
     this.#commands = commands
     this.#keys = keys
     this.#origin = origin
-    this.#bounds = new LogBounds({ ms: logMs, bytes: logBytes })
+    this.#bounds = new LogBounds({ ms: logMs, bytes: limits.logBytes })
     commands.redis.on('ready', () => {
       this.#downSince = undefined
       this.#up.resolve()

@@ -46,6 +46,10 @@ export class RedisKeys {
   get values() {
     return `${this.prefix}values`
   }
+  /** Zset: thumbprint of a root key, the highest `seq` of its trust lists. */
+  get trust() {
+    return `${this.prefix}trust`
+  }
   /** Zset: record key, end of its grace. */
   get suspects() {
     return `${this.prefix}suspects`

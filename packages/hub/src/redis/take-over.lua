@@ -18,7 +18,9 @@ redis.call('ZREM', KEYS[4], session)
 leave_all(prefix, session)
 local channels = { unpack(ARGV, 5) }
 enter(prefix, session, subject, channels)
-for _, lease in ipairs(leases(prefix, session)) do
+local owned = {}
+for i, lease in ipairs(leases(prefix, session)) do
+  owned[i] = lease.key
   if lease.record.state ~= 'live' then
     redis.call('ZREM', KEYS[5], lease.key)
     restate(prefix, lease.key, lease.record, 'live')
@@ -29,4 +31,4 @@ local gen = redis.call('HINCRBY', KEYS[3], 'gen', 1)
 redis.call(publish, prefix .. 'worker:' .. ARGV[1], 'echo ' .. session .. ' ' .. gen)
 channels[#channels + 1] = 'session/' .. session
 local n = tonumber(redis.call('GET', KEYS[2]) or '0')
-return { 'ok', tonumber(owner), gen, tonumber(done or '0'), lost and tonumber(lost) or -1, n, heads(prefix, channels) }
+return { 'ok', tonumber(owner), gen, tonumber(done or '0'), lost and tonumber(lost) or -1, n, heads(prefix, channels), owned }

@@ -15,8 +15,8 @@ export interface Member {
   /** Its sessions that went on, and that began anew. */
   resumed: number
   begun: number
-  /** What came after a later message of the same sender to another destination. */
-  across: { what: string; sent: Sent | undefined }[]
+  /** What came after a later message of the same sender to another destination, and did not say so. */
+  across: { what: string; sent: Sent | undefined; any: boolean }[]
 }
 
 const event = 'note'
@@ -191,7 +191,7 @@ function joinCrew(name: string, groups: readonly string[], dial: Dial): Member {
     const [n, count] = [view.getUint32(0), view.getUint32(4)]
     const before = latest.get(from) ?? 0
     if (count < before && !late)
-      member.across.push({ what: `${from} ${count} at ${name} came after ${before}`, sent: all[count] })
+      member.across.push({ what: `${from} ${count} at ${name} came after ${before}`, sent: all[count], any })
     latest.set(from, Math.max(before, count))
     ledger.receive(from.replace('bot/', ''), destinationOf(to, any), n, performance.now(), late)
   })
