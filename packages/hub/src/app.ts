@@ -107,6 +107,7 @@ export class App {
       release: (session) => built?.roster.release(session),
       ended: (origin) => void built?.delivery.ended(origin),
       tails: (tails) => built?.delivery.behind(tails),
+      interrupted: () => built?.delivery.interrupted(),
       connected: (ok) => {
         lease.connected(ok)
         if (ok) built?.delivery.audit()

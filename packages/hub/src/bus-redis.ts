@@ -145,7 +145,8 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
   const hearTails = (text: string) => {
     const told = parseTails(text)
     if (told.origin === tails?.origin) tails.back()
-    else if (told.tails.length > 0) events.tails(told.tails)
+    // Its own too: what it put around by the bus may be lost on its way back.
+    if (told.tails.length > 0) events.tails(told.tails)
   }
   const take = (channel: string, message: Buffer) => {
     if (channel === own) hear(message.toString())
@@ -174,7 +175,10 @@ export async function openRedis(options: RedisOptions, arrive: Arrive, events: S
         events.garbled(error)
       }
     },
-    changed: tellConnected,
+    changed: () => {
+      if (!subscriber.complete) events.interrupted()
+      tellConnected()
+    },
   })
   redis.on('ready', tellConnected)
   redis.on('close', tellConnected)

@@ -48,6 +48,15 @@ interface Held {
   behind: Position[]
 }
 
+/** A time in which what is lost does not show. */
+interface Interruption {
+  /** What came meanwhile. */
+  arrivals: Logged[]
+  bytes: number
+  /** Everything arrives again, and it is asked what did not. */
+  isAsked: boolean
+}
+
 /** Of channels on which nothing was before, as on most: never written to. */
 const noNumbers = new Map<number, number>()
 
@@ -75,6 +84,8 @@ export class Delivery implements LocalMembers {
   /** The latest stamp that was delivered, its channel, and the latest of another channel. */
   #latest = { channel: '', stamp: 0, elsewhere: 0 }
   #audits = 0
+  /** Since the line broke on which everything arrives, until what was lost by that is known. */
+  #interruption: Interruption | undefined
   /** Origins of which nothing comes any more: what the store still says of them is old. */
   readonly #over = new Set<number>()
 
@@ -138,7 +149,7 @@ export class Delivery implements LocalMembers {
 
   isClear(name: string): boolean {
     const channel = this.#channels.get(name)
-    return !channel?.expected && !channel?.held
+    return !channel?.expected && !channel?.held && !this.#interruption?.isAsked
   }
 
   has(name: string): boolean {
@@ -169,6 +180,13 @@ export class Delivery implements LocalMembers {
 
   /** What the bus brought. */
   arrive(batch: Batch, stamp: number): void {
+    const interruption = this.#interruption
+    if (interruption) {
+      interruption.arrivals.push({ batch, stamp })
+      interruption.bytes += batch.bytes.length
+      if (interruption.bytes > heldBytes) this.#goOn([])
+      return
+    }
     const channel = this.#channels.get(batch.channel)
     if (!channel) return
     if (channel.held) this.#keep(channel, channel.held, { batch, stamp })
@@ -177,29 +195,40 @@ export class Delivery implements LocalMembers {
 
   /** All up to these numbers has arrived, or is lost: then it is read. */
   behind(positions: Position[]): void {
-    for (const position of positions) {
-      const channel = this.#channels.get(position.to)
+    // Whatever is lost will be found out by the audit.
+    if (this.#interruption) return
+    for (const [to, ends] of Map.groupBy(positions, ({ to }) => to)) {
+      const channel = this.#channels.get(to)
       if (!channel) continue
-      if (channel.held) channel.held.behind.push(position)
-      else this.#hold(channel, this.#holesUpTo(channel, [position]), [])
+      // All at once: a sender may have gone from one origin to another.
+      if (channel.held) channel.held.behind.push(...ends)
+      else this.#hold(channel, this.#holesUpTo(channel, ends), [])
     }
+  }
+
+  /**
+   * The line broke on which everything arrives: until the next audit nothing is given to anybody, since what was lost goes
+   * before.
+   */
+  interrupted(): void {
+    this.#audits++
+    this.#interruption = { arrivals: [], bytes: 0, ...this.#interruption, isAsked: false }
   }
 
   /** Looks for what was lost without a trace: after the line to the bus was broken, or when an origin has ended. */
   async audit(origin?: number): Promise<void> {
     const audit = origin === undefined ? ++this.#audits : 0
+    if (this.#interruption && origin === undefined) this.#interruption.isAsked = true
     const wait = backoff({ baseMs: 100, maxMs: 2_000 })
     const { signal } = this.#stopped
     while (!signal.aborted && (origin !== undefined || audit === this.#audits)) {
-      try {
-        const heads = await this.#bus.heads([...this.#channels.keys()])
-        this.behind(
-          heads.filter((head) => (origin === undefined ? !this.#over.has(head.origin) : head.origin === origin)),
-        )
+      const heads = await this.#bus.heads([...this.#channels.keys()]).catch(() => undefined)
+      if (heads && origin === undefined) {
+        if (audit === this.#audits) this.#goOn(heads.filter((head) => !this.#over.has(head.origin)))
         return
-      } catch {
-        await delay(wait.next(), signal).catch(() => undefined)
       }
+      if (heads && !this.#interruption) return this.behind(heads.filter((head) => head.origin === origin))
+      await delay(wait.next(), signal).catch(() => undefined)
     }
   }
 
@@ -217,6 +246,14 @@ export class Delivery implements LocalMembers {
   stop(): void {
     this.#stopped.abort()
     this.#repair.stop()
+  }
+
+  /** Everything up to these numbers is read that did not arrive, and then comes what arrived. */
+  #goOn(heads: Position[]): void {
+    const arrivals = this.#interruption?.arrivals ?? []
+    this.#interruption = undefined
+    this.behind(heads)
+    for (const { batch, stamp } of arrivals) this.arrive(batch, stamp)
   }
 
   /** The number up to which a channel has everything of an origin; undefined while that is not known. */

@@ -209,6 +209,8 @@ export interface StoreEvents {
   release(session: string): void
   /** A worker ended: MUST come after all that it appended and that is not lost. */
   ended(origin: number): void
+  /** From here on things may be lost; `connected` follows when everything subscribed arrives again. */
+  interrupted(): void
   /** The connection to the store came or went; MUST NOT be true before everything subscribed arrives again. */
   connected(ok: boolean): void
   /** Something came that cannot be read; what it said is missing. */

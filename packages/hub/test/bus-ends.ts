@@ -34,6 +34,7 @@ export async function openReader(url: string, closing: Closing): Promise<Reader>
     release: () => undefined,
     tails: (tails) => delivery?.behind(tails),
     ended: (origin) => void delivery?.ended(origin),
+    interrupted: () => delivery?.interrupted(),
     connected: (ok) => {
       told.push(ok ? 'connected' : 'cut')
       if (ok) delivery?.audit()
@@ -76,7 +77,7 @@ export async function openReader(url: string, closing: Closing): Promise<Reader>
 export async function openWriter(url: string, closing: Closing) {
   const nothing = () => undefined
   const events = { change: nothing, gone: nothing, over: nothing, release: nothing, tails: nothing, ended: nothing }
-  const more = { connected: nothing, garbled: nothing, cutOff: nothing }
+  const more = { interrupted: nothing, connected: nothing, garbled: nothing, cutOff: nothing }
   const backbone = await openRedis({ url, prefix: 'test:', times }, nothing, { ...events, ...more })
   closing.push(() => backbone[Symbol.asyncDispose]())
   const sent = new Map<string, string[]>(channels.map((channel) => [channel, []]))

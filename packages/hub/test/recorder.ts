@@ -29,6 +29,7 @@ export function recorder(): { arrive: Arrive; events: StoreEvents } & Omit<
       tails: (told) => tails.push(...told),
       ended: () => undefined,
       connected: () => undefined,
+      interrupted: () => undefined,
       garbled: () => undefined,
       cutOff: () => undefined,
     },

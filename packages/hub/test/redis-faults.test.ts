@@ -36,6 +36,7 @@ async function worker(url = server.url) {
     release: () => undefined,
     ended: (origin) => void told.push(`ended ${origin}`),
     connected: (ok) => void told.push(ok ? 'connected' : 'cut'),
+    interrupted: () => undefined,
     garbled: () => void told.push('garbled'),
     cutOff: () => void told.push('cut off'),
   }

@@ -1,32 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { isFlawless, none, type Outcome, type Scenario, simulate, usual } from './simulation/run.ts'
+import { none, type Outcome, type Scenario, usual } from './simulation/run.ts'
+import { firstFlaw, flawed, runs, sum } from './simulation/series.ts'
 import { type Rule, rules } from './simulation/switches.ts'
 
 // Many more runs by hand: node packages/hub/test/simulation/main.ts SEED RUNS
 const patience = 300_000
-
-async function runs(count: number, unusual: Partial<Scenario> = {}): Promise<Outcome[]> {
-  const outcomes: Outcome[] = []
-  for (let seed = 1; seed <= count; seed++) outcomes.push(await simulate({ ...usual, ...unusual, seed }))
-  return outcomes
-}
-
-/** The first run that has something wrong with it. */
-async function firstFlaw(
-  most: number,
-  unusual: Partial<Scenario>,
-  isFlaw = (outcome: Outcome) => !isFlawless(outcome),
-): Promise<Outcome | undefined> {
-  for (let seed = 1; seed <= most; seed++) {
-    const outcome = await simulate({ ...usual, ...unusual, seed })
-    if (isFlaw(outcome)) return outcome
-  }
-  return undefined
-}
-
-const sum = (outcomes: readonly Outcome[], of: 'resumed' | 'toldLost' | 'begun') =>
-  outcomes.reduce((total, outcome) => total + outcome[of], 0)
-const flawed = (outcomes: readonly Outcome[]) => outcomes.filter((outcome) => !isFlawless(outcome))
 
 describe('a hub whose lines are cut and hang, and whose workers die and stall', { timeout: patience }, () => {
   it('loses nothing, repeats nothing and keeps every order, and its sessions go on', async () => {

@@ -1,11 +1,13 @@
+import { redisRules, shortLogs } from './redis/switches.ts'
 import { isFlawless, type Scenario, simulate, usual } from './run.ts'
-import { type Rule, rules } from './switches.ts'
+import { rules } from './switches.ts'
 
-// Many runs by hand: seed, runs, and what is unusual as JSON; RULE switches one off.
+// Many runs by hand: seed, runs, and what is unusual as JSON; RULE switches one off, LOG_MS makes logs on Redis as short.
 const [seed = '1', runs = '1', unusual = '{}'] = process.argv.slice(2)
-const rule = process.env.RULE as Rule | undefined
-using _ = rule && rules[rule]()
+using _short = process.env.LOG_MS ? shortLogs(Number(process.env.LOG_MS)) : undefined
 const { weather, faults, ...rest } = JSON.parse(unusual) as Partial<Scenario>
+const of: Record<string, () => Disposable> = rest.bus === 'redis' ? { ...rules, ...redisRules } : rules
+using _ = of[process.env.RULE ?? '']?.()
 const scenario = {
   ...usual,
   ...rest,

@@ -42,7 +42,7 @@ export const onlyHubsSayLate = () => replace(Positions.prototype, 'inTurn', () =
 export type Rule = keyof typeof rules
 
 /** Puts another function into the place of one until disposed; `make` gets the first one. */
-function replace<Of extends object, Name extends keyof Of>(
+export function replace<Of extends object, Name extends keyof Of>(
   of: Of,
   name: Name,
   make: (

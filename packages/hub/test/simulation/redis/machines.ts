@@ -112,7 +112,6 @@ export class Machines {
           ...events,
           change: (change) => (isLost() ? undefined : events.change(change)),
           gone: (sessions) => (isLost() ? undefined : events.gone(sessions)),
-          tails: (tails) => (isLost() ? undefined : events.tails(tails)),
         }),
     })
   }

@@ -93,6 +93,11 @@ export class SimulatedRedis {
     this.#standsStill = false
   }
 
+  /** Does a command that comes from nowhere. */
+  run([name = '', ...args]: string[]): Reply {
+    return this.#run(name, args)
+  }
+
   #take(client: Client, [name = '', ...args]: string[]): void {
     const command = name.toUpperCase()
     if (command === 'SUBSCRIBE' || command === 'UNSUBSCRIBE') this.#subscribe(client, command, args)
