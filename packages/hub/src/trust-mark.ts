@@ -64,7 +64,10 @@ async function untilAnswered<T>(ask: () => Promise<T>, options: { log: Logger; s
     try {
       return await ask()
     } catch (error) {
-      options.log.warn({ err: error }, 'how far the trust list has come is not known yet, asking again')
+      options.log.warn(
+        { err: error },
+        'the store does not answer, and how far the trust list has come is not known yet: asking again',
+      )
       await delay(againMs, options.stopping)
     }
   }

@@ -243,7 +243,7 @@ describe('while Redis is away', () => {
     const refused = starting.catch((error: Error) => error)
     const impatient = await house.hubProgram(settings)
     await using program = impatient
-    await program.says('Redis does not answer')
+    await program.says('does not answer')
     program.signal('SIGTERM')
     expect(await program.exited).toEqual({ code: 0, signal: null })
     await redis.restart()
