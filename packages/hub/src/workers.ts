@@ -2,6 +2,7 @@ import cluster, { type Worker as Child } from 'node:cluster'
 import type { Logger } from '@damon/runtime/logger'
 import { delay } from '@damon/runtime/retry'
 import type { Load } from './balance.ts'
+import { closeUntaken } from './hand-over.ts'
 import type { PrimaryOrder, WorkerReport } from './report.ts'
 import type { Fleet } from './roll.ts'
 import { lateSweepMs, sweepMs, workerLeaseMs } from './store.ts'
@@ -178,6 +179,7 @@ export class Workers implements Fleet<Child> {
 
   #fork(trial: boolean): Child {
     const child = cluster.fork(this.#env())
+    closeUntaken(child)
     const entry: Running = {
       ...{ child, since: undefined, heard: performance.now(), origin: undefined, reachable: false },
       ...{ sessions: 0, counted: 0, retiring: false, trial },
