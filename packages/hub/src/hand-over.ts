@@ -9,7 +9,7 @@ interface Word {
 }
 
 /**
- * Closes the connections that were handed to a worker and not taken by it when its line ends. Node forgets them: the primary would
+ * Closes the connections that were handed to a worker and not taken by it when it died. Node forgets them: the primary would
  * keep them open for ever, and their clients would wait for as long as they wait for any hub.
  */
 export function closeUntaken(child: Child): void {
@@ -24,7 +24,7 @@ export function closeUntaken(child: Child): void {
   process.on('internalMessage', ({ ack }: Word) => {
     if (ack !== undefined) untaken.delete(ack)
   })
-  process.once('disconnect', () => {
+  process.once('exit', () => {
     for (const handle of untaken.values()) handle.close()
     untaken.clear()
   })
