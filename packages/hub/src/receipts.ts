@@ -7,7 +7,7 @@ type Ack = Extract<HubControlFrame, { type: 'ack' }>
 export const ackMs = 2
 
 /** How long one waits for company that nobody waits for: a write of its own costs more than all else about it, ms. */
-export const companyMs = 20
+export const companyMs = 5
 
 /** A sender that has so many frames settled at a time may wait for room to send more. */
 const manyFrames = 64
