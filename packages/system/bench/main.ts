@@ -146,7 +146,7 @@ function describeMachine() {
   return {
     cpu: `${cpus().length} x ${cpus()[0]?.model.trim() ?? '?'} (${arch()})`,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
-    kernel: release(),
+    kernel: release().split('-')[0],
     node: process.version,
     nats: execFileSync('nats-server', ['--version']).toString().trim(),
     redis: execFileSync('redis-server', ['--version']).toString().trim(),
