@@ -68,7 +68,8 @@ describe('without the rule of', { timeout: patience }, () => {
   }
   const where: Record<Rule, Partial<Scenario>> = {
     again: { ...slowLog, any: 0 },
-    positions: { weather: slowLog.weather, faults: { ...none, cut: 8 } },
+    // It shows in one run of twenty.
+    positions: { seed: 34, weather: slowLog.weather, faults: { ...none, cut: 8 } },
     'a position per destination': harder,
     fence: harder,
     'order across destinations': harder,
