@@ -2,6 +2,9 @@ import { damonError } from '@damon/protocol/errors'
 import type { Bus, Range, Reading } from './bus.ts'
 import { storeCall } from './handlers/store-call.ts'
 
+/** What is reserved for a reading before it is known what it brings, bytes: few bring more. */
+const usualBytes = 1024 * 1024
+
 /** A reading that waits for its turn. */
 interface Waiting {
   bytes: number
@@ -9,8 +12,8 @@ interface Waiting {
 }
 
 /**
- * What sessions that come back read of the logs. All of them together hold at most so many bytes in this worker: who comes
- * then waits until others were given theirs.
+ * What sessions that come back read of the logs. All of them together hold about so many bytes in this worker at most: who
+ * comes then waits until others were given theirs.
  */
 export class Readings {
   readonly #bus: Pick<Bus, 'read'>
@@ -34,8 +37,8 @@ export class Readings {
    * @throws DamonError `unavailable`, also when it waited too long
    */
   async read<T>(ranges: Range[], bytes: number, use: (reading: Reading) => Promise<T>): Promise<T> {
-    await this.#turn(bytes)
-    let held = bytes
+    let held = Math.min(bytes, usualBytes)
+    await this.#turn(held)
     try {
       const reading = await storeCall(this.#bus.read(ranges, bytes))
       const size = reading.batches.reduce((total, { batch }) => total + batch.bytes.length, 0)
