@@ -36,7 +36,7 @@ export function findConnection({ connection }: ConnectionOptions, { env, cwd }: 
 export async function readConnection(source: ConnectionSource): Promise<Credential> {
   if ('text' in source) return parseCredential(source.text)
   const text = await readPrivate(source.path)
-  if (text !== undefined) return parseCredential(text)
+  if (text !== undefined) return parseCredential(text, source.path)
   if (source.from !== 'DAMON_HOME') {
     throw new CliError('no_connection', `There is no file ${source.path}, which ${source.from} names.`)
   }

@@ -69,7 +69,7 @@ test('a connection file that others may read, or that is none, is refused', asyn
   await writeFile(file, '{"damon":1}', { mode: 0o600 })
   expect(await damon(['status', '--connection', file])).toMatchObject({
     code: 78,
-    err: expect.stringContaining('[bad_credential]'),
+    err: expect.stringMatching(/bot\.json: .*\[bad_credential\]/),
   })
   await chmod(file, 0o640)
   expect(await damon(['status', '--connection', file])).toMatchObject({

@@ -60,7 +60,7 @@ test('connection files stay while they hold, follow the hub to another port, and
   const made = async (url: string, at: number) => {
     const paths = await ensureConnections(home, keys, { url, ca }, at)
     const texts = await Promise.all(connectionNames.map((name) => readFile(paths[name], 'utf8')))
-    return texts.map(parseCredential)
+    return texts.map((text) => parseCredential(text))
   }
 
   const first = await made('wss://localhost:1', now)

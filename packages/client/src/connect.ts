@@ -41,7 +41,7 @@ async function credentialOf(source: string | Credential | undefined): Promise<Cr
   const from = source ?? readEnvironment()
   if (from === undefined)
     throw damonError('bad_credential', 'None was given, and neither DAMON_JOIN nor DAMON_CONNECTION_FILE is set.')
-  return parseCredential(isText(from) ? from : await readFile(from))
+  return isText(from) ? parseCredential(from) : parseCredential(await readFile(from), from)
 }
 
 /** Whether it is a credential itself, rather than the path of one. */

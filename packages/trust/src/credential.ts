@@ -35,16 +35,14 @@ const credential = z.object({
   identity: z.optional(privateJwk),
 })
 
-/** Reads the text of a connection file or a `DAMON_JOIN` string. Throws `bad_credential`, naming the field. */
-export function parseCredential(text: string): Credential {
-  const result = z.safeParse(credential, decode(text.trim()))
+/** Reads the text of a connection file or a `DAMON_JOIN` string, which comes `from` there. Throws `bad_credential`, naming that and the field. */
+export function parseCredential(text: string, from?: string): Credential {
+  const result = z.safeParse(credential, decode(text.trim(), from ?? 'It'))
   if (result.success) return result.data
   const issue = result.error.issues[0]
   const field = issue?.path.join('.') || undefined
-  throw damonError('bad_credential', `${field ?? 'It'}: ${issue?.message ?? 'invalid'}.`, {
-    field,
-    cause: result.error,
-  })
+  const what = [from, field ?? 'It'].filter(Boolean).join(': ')
+  throw damonError('bad_credential', `${what}: ${issue?.message ?? 'invalid'}.`, { field, cause: result.error })
 }
 
 /** The `DAMON_JOIN` string of a credential. It is a secret. */
@@ -52,13 +50,15 @@ export function encodeJoin(value: Credential): string {
   return joinPrefix + base64url.encode(JSON.stringify(value))
 }
 
-function decode(text: string): unknown {
+function decode(text: string, from: string): unknown {
   const isJoin = text.startsWith(joinPrefix)
   try {
     return JSON.parse(isJoin ? new TextDecoder().decode(base64url.decode(text.slice(joinPrefix.length))) : text)
   } catch {
     // No cause: the engine's message quotes the text, which holds a private key.
-    const detail = isJoin ? `It does not decode behind "${joinPrefix}".` : `It is neither JSON nor "${joinPrefix}…".`
+    const detail = isJoin
+      ? `${from} does not decode behind "${joinPrefix}".`
+      : `${from} is neither JSON nor "${joinPrefix}…".`
     throw damonError('bad_credential', detail)
   }
 }
