@@ -64,6 +64,15 @@ describe('readings for those who come back', () => {
     expect(readings.held).toBe(0)
   })
 
+  it('reserve no more than most of them bring, however much they may: many come back at a time', async () => {
+    const mebi = 1024 * kibi
+    readings = new Readings(bus, { bytes: 8 * mebi, waitMs: 1_000 })
+    for (let i = 0; i < 9; i++) reading(16 * mebi)
+    await turn()
+    expect(bus.readings).toHaveLength(8)
+    expect(readings.held).toBe(8 * mebi)
+  })
+
   it('of more than all may hold come one by one', async () => {
     reading(20 * kibi)
     reading(20 * kibi)
