@@ -1,16 +1,11 @@
 import { encodeHubFrame } from '@damon/protocol/codec-binary'
 import type { MessageFrame, PositionedFrame, VerdictFrame } from '@damon/protocol/frames'
 import type { Positionable } from './grouping.ts'
+import { positioned } from './layout.ts'
 import { binaryFrame } from './wire-run.ts'
 import { headerLength, writeHeader } from './ws-frame.ts'
 
-// Where the parts of a frame stand that differ from one to the next: docs/protocol.md has the layout.
-const flagsAt = 1
-const originAt = 2
-const seqAt = 6
-const numberAt = 12
-const requestAt = 16
-const verdictAt = 28
+const { flagsAt, originAt, seqAt, numberAt, requestAt, verdictAt } = positioned
 
 const nothing = new Uint8Array()
 const unsaid = { again: false, bytes: false, late: false, origin: 0, seq: 0, number: 0, payload: nothing }

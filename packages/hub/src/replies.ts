@@ -1,16 +1,9 @@
 import { frameNumbers, replyVerdicts } from '@damon/protocol/frames'
+import { flag, replyLayout } from './layout.ts'
 import { VerdictMaker } from './message.ts'
 import type { Publication, Sender, SendOrder } from './publisher.ts'
 
-// reply: type u8, flags u8, number u32, verdict u8, code u8, session 8 bytes, request u32; code, payload. docs/protocol.md has the layout.
-const flagsAt = 1
-const numberAt = 2
-const verdictAt = 6
-const codeAt = 7
-const sessionAt = 8
-const requestAt = 16
-const payloadAt = 20
-const flag = { again: 1, bytes: 4 } as const
+const { flagsAt, numberAt, verdictAt, codeAt, sessionAt, requestAt, payloadAt } = replyLayout
 
 /** The session whose replies they are. */
 interface Owner extends Sender {

@@ -1,13 +1,9 @@
 import { frameNumbers, type SendFrame } from '@damon/protocol/frames'
+import { flag, sendLayout } from './layout.ts'
 import { MessageMaker } from './message.ts'
 import type { Publication, Sender, SendOrder } from './publisher.ts'
 
-// send: type u8, flags u8, number u32, to u8, event u8; to, event, payload. docs/protocol.md has the layout.
-const flagsAt = 1
-const numberAt = 2
-const lengthsAt = 6
-const namesAt = 8
-const flag = { again: 1, any: 2, bytes: 4 } as const
+const { flagsAt, numberAt, lengthsAt, namesAt } = sendLayout
 
 /** Routes that one session keeps. */
 const rememberedRoutes = 256

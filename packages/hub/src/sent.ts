@@ -1,10 +1,9 @@
 import { frameNumbers } from '@damon/protocol/frames'
 import type { Logged } from './bus.ts'
+import { positioned } from './layout.ts'
 import { framesOf, payloadOf } from './ws-frame.ts'
 
-// Where a frame says by whom it was sent, and as which of the sender's own: docs/protocol.md has the layout.
-const numberAt = 12
-const sessionAt = { message: 16, verdict: 20 } as const
+const { numberAt, sessionAt } = positioned
 const sessionBytes = 8
 
 /** The numbers of a session's own frames that are among these. */

@@ -1,12 +1,8 @@
 import { frameNumbers, type Verdict, verdicts } from '@damon/protocol/frames'
+import { positioned } from './layout.ts'
 
-// verdict and part: type u8, flags u8, origin u32, seq u48, number u32, request u32, session 8 bytes, verdict u8; docs/protocol.md has the layout.
-const originAt = 2
-const seqAt = 6
-const requestAt = 16
-const sessionAt = 20
-const verdictAt = 28
-const leastBytes = 31
+const { originAt, seqAt, requestAt, verdictAt, leastBytes } = positioned
+const sessionAt = positioned.sessionAt.verdict
 
 /** What of a receiver's word says whether it counts. */
 export interface Word {
